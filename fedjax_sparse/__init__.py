@@ -1,0 +1,1 @@
+"""Vectorised simulation of sparse federated learning in JAX."""

@@ -1,0 +1,48 @@
+"""The two errors a user meets, and how they are worded: what, where, what is allowed."""
+
+import difflib
+from collections.abc import Iterable
+from typing import NoReturn
+
+
+class UsageError(ValueError):
+    """The request is wrong: bad flag, name, range, file or combination. The command line exits with 2."""
+
+
+class RunError(RuntimeError):
+    """The request was fine but the run failed: divergence, full disk, lost data. The command line exits with 1."""
+
+
+def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> NoReturn:
+    """Raises a `UsageError` that names the nearest match among the allowed names."""
+    allowed = sorted(allowed)
+    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise UsageError(f"unknown {kind} {name!r}{hint} (allowed: {', '.join(allowed)})")
+
+
+def check_range(
+    name: str,
+    value: float,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    low_open: bool = False,
+    high_open: bool = False,
+) -> None:
+    """Raises a `UsageError` unless `value` is a number in the stated interval; `None` means unbounded.
+
+    Args:
+        name: The flag or field, as its user knows it.
+        value: The value to check; NaN is never in range.
+        low: Lower end.
+        high: Upper end.
+        low_open: Whether `low` itself is excluded.
+        high_open: Whether `high` itself is excluded.
+    """
+    too_low = low is not None and not (value > low if low_open else value >= low)
+    too_high = high is not None and not (value < high if high_open else value <= high)
+    if too_low or too_high or value != value:
+        left = "(-inf" if low is None else f"{'(' if low_open else '['}{low:g}"
+        right = "inf)" if high is None else f"{high:g}{')' if high_open else ']'}"
+        raise UsageError(f"{name} = {value!r} is out of range; allowed: {left}, {right}")

@@ -1,0 +1,1 @@
+"""Model zoo; see `fedjax_sparse.models.model`."""

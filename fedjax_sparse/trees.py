@@ -1,0 +1,69 @@
+"""Arithmetic on pytrees. All functions work leaf by leaf and under `vmap`."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sparse.types import PyTree
+
+
+def add(a: PyTree, b: PyTree) -> PyTree:
+    """a + b."""
+    return jax.tree.map(jnp.add, a, b)
+
+
+def sub(a: PyTree, b: PyTree) -> PyTree:
+    """a - b."""
+    return jax.tree.map(jnp.subtract, a, b)
+
+
+def scale(tree: PyTree, factor: jax.Array | float) -> PyTree:
+    """Factor times tree, in the leaves' own dtypes."""
+    return jax.tree.map(lambda leaf: (leaf * factor).astype(leaf.dtype), tree)
+
+
+def add_scaled(a: PyTree, factor: jax.Array | float, b: PyTree) -> PyTree:
+    """a + factor * b, in the dtypes of `a`."""
+    return jax.tree.map(lambda x, y: (x + factor * y).astype(x.dtype), a, b)
+
+
+def zeros_like(tree: PyTree) -> PyTree:
+    """Zeros of the same shapes and dtypes."""
+    return jax.tree.map(jnp.zeros_like, tree)
+
+
+def where(condition: jax.Array, a: PyTree, b: PyTree) -> PyTree:
+    """`a` where the scalar condition holds, else `b`: nothing of the other branch, not even a NaN, gets through."""
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
+
+
+def dot(a: PyTree, b: PyTree) -> jax.Array:
+    """Inner product over all leaves, f[]."""
+    products = jax.tree.map(lambda x, y: jnp.sum(x * y), a, b)
+    return sum(jax.tree.leaves(products), start=jnp.zeros(()))
+
+
+def norm(tree: PyTree) -> jax.Array:
+    """Euclidean norm over all leaves, f[]."""
+    return jnp.sqrt(dot(tree, tree))
+
+
+def size(tree: PyTree) -> int:
+    """Number of scalars in all leaves; a Python int, known before tracing."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def sizes(tree: PyTree) -> list[int]:
+    """Number of scalars in each leaf, in leaf order."""
+    return [leaf.size for leaf in jax.tree.leaves(tree)]
+
+
+def count_nonzero(tree: PyTree) -> jax.Array:
+    """Non-zero entries of each leaf, i32[L]; the sum over leaves may overflow int32 only above 2**31 entries."""
+    return jnp.stack([jnp.count_nonzero(leaf).astype(jnp.int32) for leaf in jax.tree.leaves(tree)])
+
+
+def all_finite(tree: PyTree) -> jax.Array:
+    """bool[]: no NaN and no infinity anywhere."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))

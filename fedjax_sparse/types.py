@@ -1,0 +1,189 @@
+"""What passes between the parts of a simulation. Nothing here computes.
+
+Axis letters: N population, C cohort, S most examples that one client holds, B batch, M examples in the
+pool, L parameter leaves, P parameters.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+
+PyTree = Any
+
+
+class Variables(NamedTuple):
+    """What a model is made of: `params` are trained and may be pruned, `stats` (BatchNorm) are neither."""
+
+    params: PyTree
+    stats: PyTree = ()
+
+
+class Pool(NamedTuple):
+    """Every training example once: `x[M, ...]` (uint8 where it can be) and `y[M, ...]`."""
+
+    x: jax.Array
+    y: jax.Array
+
+
+class Client(NamedTuple):
+    """One place of a cohort, as local work sees it (the fields of `Cohort` without their leading axis)."""
+
+    id: jax.Array
+    weight: jax.Array
+    index: jax.Array
+    count: jax.Array
+    pool: Pool
+
+
+class Cohort(NamedTuple):
+    """The C clients invited to a round.
+
+    Attributes:
+        id: i32[C]; `population` for an empty place.
+        weight: f[C], the weight in means; 0 for an empty place or an invited client that dropped out.
+        index: i32[C, S], rows of the pool; only the first `count` are the client's.
+        count: i32[C], how many examples the client holds.
+        pool: The examples of all clients, shared.
+        population: i32[], N.
+    """
+
+    id: jax.Array
+    weight: jax.Array
+    index: jax.Array
+    count: jax.Array
+    pool: Pool
+    population: jax.Array
+
+    @property
+    def invited(self) -> jax.Array:
+        """bool[C]: the server sent its model here."""
+        return self.id < self.population
+
+    @property
+    def present(self) -> jax.Array:
+        """bool[C]: the client trained and answered."""
+        return self.weight > 0
+
+
+class Batch(NamedTuple):
+    """One local step's examples.
+
+    Attributes:
+        x: [B, ...], as stored in the pool.
+        y: [B, ...].
+        mask: bool[B]; False marks the padding of a last, partial batch.
+        key: For dropout and augmentation, different in each step of each client.
+        step: i32[], the local step's number within the round, from 0.
+    """
+
+    x: jax.Array
+    y: jax.Array
+    mask: jax.Array
+    key: jax.Array
+    step: jax.Array
+
+
+class Message(NamedTuple):
+    """What was sent, as counts; bytes follow in `costs`. Each field is i32[C], zero where nothing was sent.
+
+    Attributes:
+        size: Scalars in the message when nothing is left out.
+        values: Scalars that a sparse encoding sends.
+        located: How many of `values` lie where the receiver cannot know; each needs its position.
+        universe: The number of positions among which the located values lie.
+        mask_bits: Bits of masks sent as such, beside the values.
+    """
+
+    size: jax.Array
+    values: jax.Array
+    located: jax.Array
+    universe: jax.Array
+    mask_bits: jax.Array
+
+
+class Work(NamedTuple):
+    """Training work, as factors whose product (on the host, in exact integers) is a number of FLOPs.
+
+    Attributes:
+        examples: i32[C], examples passed through the model, padding not counted.
+        steps: i32[C], local steps.
+        forward: i32[C, L], live entries of each parameter leaf in the forward pass.
+        input_grad: i32[C, L], the same for the gradient with respect to the layer's input.
+        weight_grad: i32[C, L], the same for the gradient with respect to the weights.
+    """
+
+    examples: jax.Array
+    steps: jax.Array
+    forward: jax.Array
+    input_grad: jax.Array
+    weight_grad: jax.Array
+
+
+class Metrics(NamedTuple):
+    """What a round reports beside its state.
+
+    Attributes:
+        up: From each client to the server.
+        down: From the server to each client.
+        work: Local training.
+        loss: f[C], each client's mean training loss over its local steps.
+        log: Further scalars (f[]) or values per client (f[C], averaged over those present), by name.
+    """
+
+    up: Message
+    down: Message
+    work: Work
+    loss: jax.Array
+    log: Mapping[str, jax.Array]
+
+
+class State(NamedTuple):
+    """Everything that outlives a round.
+
+    Attributes:
+        server: Shared and replicated.
+        client: States of the cohort, leading axis C; `()` where clients keep nothing.
+    """
+
+    server: PyTree
+    client: PyTree
+
+
+class Declared(NamedTuple):
+    """A promise that the contract tests hold an algorithm to: what is sparse after every round.
+
+    Attributes:
+        what: The server's model, the upload, the deployed model or each client's own model.
+        how: The number kept is `exact`, at most that (`bounded`), or only `measured`.
+        kept: Round number (from 1) -> entries kept among the prunable ones; None when `measured`.
+        prunable: bool for each parameter leaf (Python bools): where sparsity is counted.
+    """
+
+    what: Literal["server", "upload", "deployed", "personal"]
+    how: Literal["exact", "bounded", "measured"]
+    kept: Callable[[int], int] | None
+    prunable: PyTree
+
+
+class Algorithm(NamedTuple):
+    """A federated algorithm as pure functions; nothing here is jitted.
+
+    Attributes:
+        init: (variables, key) -> server state.
+        init_client: (variables, client key) -> client state; vmapped over ids. Returns () where clients keep nothing.
+        prepare: None, or (state, cohort, key) -> (state, metrics): runs once before round 1; its cohort is the whole
+            population (or the sample that it asks for) and its costs count.
+        round: (state, cohort, t, key) -> (state, metrics); `t` is i32[] and counts from 1.
+        model: (server state, client state) -> the variables that this client would deploy.
+        server_model: server state -> the server's own variables, where they differ from what is deployed; else None.
+        declared: What is sparse after every round.
+    """
+
+    init: Callable[[Variables, jax.Array], PyTree]
+    init_client: Callable[[Variables, jax.Array], PyTree]
+    prepare: Callable[[State, Cohort, jax.Array], tuple[State, Metrics]] | None
+    round: Callable[[State, Cohort, jax.Array, jax.Array], tuple[State, Metrics]]
+    model: Callable[[PyTree, PyTree], Variables]
+    server_model: Callable[[PyTree], Variables] | None = None
+    declared: tuple[Declared, ...] = ()
