@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
+import optax
 
 PyTree = Any
 
@@ -148,6 +149,52 @@ class State(NamedTuple):
 
     server: PyTree
     client: PyTree
+
+
+class Trained(NamedTuple):
+    """What local training leaves behind.
+
+    Attributes:
+        variables: The client's model after its last step.
+        loss: f[], mean over the examples of all steps (0 where there were none).
+        examples: i32[], examples passed through the model, padding not counted.
+        steps: i32[], local steps taken.
+    """
+
+    variables: Variables
+    loss: jax.Array
+    examples: jax.Array
+    steps: jax.Array
+
+
+class Federation(NamedTuple):
+    """What an algorithm is built from: everything that papers share, with its options already bound.
+
+    Attributes:
+        loss: (variables, batch, ops) -> (mean loss f[], new stats); `ops` None stands for the model's own layers.
+        train: (gradient, variables, client, t, key, project) -> `Trained`: local SGD. `gradient` is
+            (variables, batch) -> (loss, new stats, gradients); `project` maps params to params after each step.
+        over_clients: (work, shared, client states, cohort, key) -> (sum of what was sent, client states, logs[C]),
+            with work: (shared, client state, client, key) -> (sent, client state, log).
+        server_optimizer: An optax transformation, fed with minus the mean client step.
+        params: ShapeDtypeStructs of the model's parameters.
+        kinds: "kernel", "bias", "norm" or "embedding" for each parameter leaf.
+        stats_size: Scalars of model statistics that travel with the parameters.
+        rounds: T, the length of the run, for schedules.
+        population: N.
+        cohort_size: C, the places in a cohort.
+    """
+
+    loss: Callable[..., tuple[jax.Array, PyTree]]
+    train: Callable[..., Trained]
+    over_clients: Callable[..., tuple[PyTree, PyTree, PyTree]]
+    server_optimizer: optax.GradientTransformation
+    params: PyTree
+    kinds: PyTree
+    stats_size: int
+    rounds: int
+    population: int
+    cohort_size: int
 
 
 class Declared(NamedTuple):

@@ -1,1 +1,1 @@
-"""Package."""
+"""What happens at the server: aggregation and the server's optimiser."""

@@ -1,0 +1,39 @@
+"""Counts of what is sent and what is computed, taken inside a round; `costs` turns them into bytes and FLOPs."""
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sparse.types import Message, Trained, Work
+
+
+def dense_message(size: int, sent: jax.Array) -> Message:
+    """Every one of `size` scalars, from or to the clients where `sent` (bool[C]) holds."""
+    return sparse_message(size, jnp.asarray(size, jnp.int32), sent, located=0, universe=0)
+
+
+def sparse_message(
+    size: int,
+    values: jax.Array,
+    sent: jax.Array,
+    *,
+    located: jax.Array | int,
+    universe: int,
+    mask_bits: int = 0,
+) -> Message:
+    """A part of `size` scalars.
+
+    Args:
+        size: Scalars of the whole message.
+        values: i32[] or i32[C], scalars sent.
+        sent: bool[C], where a message goes at all.
+        located: i32[] or i32[C], values whose position the receiver cannot know; 0 for a support that it knows.
+        universe: Positions among which the located values lie.
+        mask_bits: Bits of a mask sent beside the values.
+    """
+    counts = (size, values, located, universe, mask_bits)
+    return Message(*(jnp.where(sent, jnp.asarray(count, jnp.int32), 0) for count in counts))
+
+
+def training_work(trained: Trained, live: jax.Array) -> Work:
+    """One client's work, with the same live entries i32[L] in all three phases."""
+    return Work(trained.examples, trained.steps, live, live, live)

@@ -1,0 +1,130 @@
+"""Runs the same work for every client of a cohort: vmapped inside a chunk, chunks scanned, devices sharded.
+
+How the cohort is cut changes only the order of floating-point sums. Which cut is fastest depends on the
+platform: on CPU one client at a time, on an accelerator as many as fit.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+
+from fedjax_sparse import trees
+from fedjax_sparse.types import Client, Cohort, PyTree
+
+AXIS = "clients"  # the mesh axis over which a cohort is spread
+
+Work = Callable[[Any, PyTree, Client, jax.Array], tuple[PyTree, PyTree, PyTree]]
+OverClients = Callable[[Work, Any, PyTree, Cohort, jax.Array], tuple[PyTree, PyTree, PyTree]]
+
+
+def make_over_clients(chunk: int | None = None, mesh: Mesh | None = None) -> OverClients:
+    """Builds `over_clients(work, shared, client_states, cohort, key)`.
+
+    `work(shared, client_state, client, key) -> (sent, client_state, log)` is written for one client; its key
+    depends on the client's id, never on its place in the cohort. Returned are the sum of `sent` over the clients
+    that are present, the new client states (absent clients keep theirs) and the logs (zero for absent clients),
+    both stacked along a leading axis C. Weighting is up to `work`, so that several sums may be weighted differently.
+
+    Args:
+        chunk: Clients that are vmapped together, at least 1; None for the whole cohort (of each device).
+        mesh: Devices along an axis named `clients`; None for one device.
+    """
+
+    def over_clients(work, shared, client_states, cohort, key):
+        places = cohort.id.shape[0]
+        devices = 1 if mesh is None else mesh.shape[AXIS]
+        width = min(chunk or places, -(-places // devices))
+        rows = _rows(cohort, client_states, extra=-places % (width * devices))
+
+        def on_one_device(shared, rows, pool, key):
+            return _in_chunks(_for_one_client(work, shared, pool, key), rows, width)
+
+        run = on_one_device if mesh is None else _sharded(on_one_device, mesh)
+        total, states, log = run(shared, rows, cohort.pool, key)
+        return total, *jax.tree.map(lambda leaf: leaf[:places], (states, log))
+
+    return over_clients
+
+
+class _Rows(NamedTuple):
+    """What differs between the places of a cohort; each field has a leading axis over them."""
+
+    state: PyTree
+    id: jax.Array
+    weight: jax.Array
+    index: jax.Array
+    count: jax.Array
+
+
+def _rows(cohort: Cohort, client_states: PyTree, extra: int) -> _Rows:
+    """The cohort's rows, followed by `extra` empty places."""
+    # A client that will not answer need not train.
+    count = jnp.where(cohort.present, cohort.count, 0)
+    rows = _Rows(client_states, cohort.id, cohort.weight, cohort.index, count)
+    if extra == 0:
+        return rows
+    rows = jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, extra), *((0, 0),) * (leaf.ndim - 1))), rows)
+    return rows._replace(id=rows.id.at[-extra:].set(cohort.population))
+
+
+def _for_one_client(work: Work, shared: Any, pool: PyTree, key: jax.Array) -> Callable:
+    """`work` for one row of the cohort, with what an absent client would have contributed removed."""
+
+    def one_client(row: _Rows):
+        client_state, *fields = row
+        client = Client(*fields, pool=pool)
+        sent, new_state, log = work(shared, client_state, client, jax.random.fold_in(key, client.id))
+        present = client.weight > 0
+        nothing = trees.zeros_like((sent, log))
+        sent, log = trees.where(present, (sent, log), nothing)
+        return sent, trees.where(present, new_state, client_state), log
+
+    return one_client
+
+
+def _in_chunks(one_client: Callable, rows: _Rows, width: int) -> tuple[PyTree, PyTree, PyTree]:
+    """Sums what is sent in the carry of a scan over chunks of `width` clients."""
+    places = rows.id.shape[0]
+    # A vmap over one client would still turn its layers into batched ones, which are slower.
+    run = one_client if width == 1 else lambda chunk: _summed(jax.vmap(one_client)(chunk))
+    if places == width > 1:
+        return run(rows)
+    if width > 1:
+        rows = jax.tree.map(lambda leaf: leaf.reshape(-1, width, *leaf.shape[1:]), rows)
+
+    def step(total, chunk):
+        sent, states, log = run(chunk)
+        return trees.add(total, sent), (states, log)
+
+    first = jax.tree.map(lambda leaf: leaf[0], rows)
+    zeros = trees.zeros_like(jax.eval_shape(lambda chunk: run(chunk)[0], first))
+    total, kept = jax.lax.scan(step, zeros, rows)
+    if width > 1:
+        kept = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), kept)
+    return total, *kept
+
+
+def _summed(out: tuple[PyTree, PyTree, PyTree]) -> tuple[PyTree, PyTree, PyTree]:
+    sent, states, log = out
+    return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0, dtype=leaf.dtype), sent), states, log
+
+
+def _sharded(on_one_device: Callable, mesh: Mesh) -> Callable:
+    """Spreads the rows over the mesh; one psum brings the sums together."""
+    everywhere, spread = PartitionSpec(), PartitionSpec(AXIS)
+
+    def local(shared, rows, pool, key):
+        # Loop carries that mix shared and sharded values must vary over the axis from the start.
+        shared, pool, key = jax.lax.pcast((shared, pool, key), AXIS, to="varying")
+        total, states, log = on_one_device(shared, rows, pool, key)
+        return jax.lax.psum(total, AXIS), states, log
+
+    return jax.shard_map(
+        local,
+        mesh=mesh,
+        in_specs=(everywhere, spread, everywhere, everywhere),
+        out_specs=(everywhere, spread, spread),
+    )

@@ -1,0 +1,138 @@
+"""Local SGD of one client. Extra terms enter through the gradient function, masks through `project`."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fedjax_sparse.types import Batch, Client, PyTree, Trained, Variables
+
+Gradient = Callable[[Variables, Batch], tuple[jax.Array, PyTree, PyTree]]
+
+
+class Plan(NamedTuple):
+    """How much a client trains in a round: either `epochs` passes over its data or a fixed number of `steps`.
+
+    Attributes:
+        batch_size: B, examples in a local step; the last step of a pass may hold fewer.
+        epochs: Passes over the client's data, without replacement inside each; None where `steps` rules.
+        steps: Local steps, walking through as many passes as that takes; None where `epochs` rules.
+        passes: An upper bound on passes that holds for every client (`epochs`, or `steps` over the fewest
+            steps per pass); the number of shuffles that are drawn.
+    """
+
+    batch_size: int
+    epochs: int | None
+    steps: int | None
+    passes: int
+
+    def steps_per_pass(self, count: jax.Array) -> jax.Array:
+        """i32[]: ceil(count / B)."""
+        return -(-count // self.batch_size)
+
+    def total_steps(self, count: jax.Array) -> jax.Array:
+        """i32[]: local steps of a client with `count` examples; none without examples."""
+        if self.steps is None:
+            assert self.epochs is not None
+            return self.epochs * self.steps_per_pass(count)
+        return jnp.where(count > 0, self.steps, 0)
+
+
+def make_gradient(loss: Callable[[Variables, Batch], tuple[jax.Array, PyTree]]) -> Gradient:
+    """(variables, batch) -> (loss, new stats, gradient with respect to the parameters)."""
+
+    def of_params(params: PyTree, stats: PyTree, batch: Batch):
+        return loss(Variables(params, stats), batch)
+
+    def gradient(variables: Variables, batch: Batch):
+        value_and_grad = jax.value_and_grad(of_params, has_aux=True)
+        (value, stats), grads = value_and_grad(variables.params, variables.stats, batch)
+        return value, stats, grads
+
+    return gradient
+
+
+def identity(params: PyTree) -> PyTree:
+    """The projection of unconstrained training."""
+    return params
+
+
+def local_sgd(
+    optimizer: Callable[[jax.Array], optax.GradientTransformation],
+    schedule: Callable[[jax.Array], jax.Array],
+    plan: Plan,
+) -> Callable[..., Trained]:
+    """Builds `train(gradient, variables, client, t, key, project)`, see `fedjax_sparse.types.Federation`.
+
+    It takes the local steps that `plan` asks for, with a fresh optimiser state in every round.
+
+    Args:
+        optimizer: Learning rate -> the clients' optax transformation.
+        schedule: Round number t -> learning rate, constant within a round.
+        plan: Batch size and amount of work.
+    """
+
+    def train(gradient, variables, client, t, key, project=identity):
+        opt = optimizer(schedule(t))
+        order_key, step_key = jax.random.split(key)
+        rows = _shuffled_rows(client, plan, order_key)
+
+        def step(j, carry):
+            variables, opt_state, loss_sum, examples = carry
+            batch = _take(client, plan, rows, j, jax.random.fold_in(step_key, j))
+            loss, stats, grads = gradient(variables, batch)
+            updates, opt_state = opt.update(grads, opt_state, variables.params)
+            params = project(optax.apply_updates(variables.params, updates))
+            size = jnp.sum(batch.mask, dtype=jnp.int32)
+            return Variables(params, stats), opt_state, loss_sum + loss * size, examples + size
+
+        steps = plan.total_steps(client.count)
+        loss_type = jax.eval_shape(lambda: gradient(variables, _take(client, plan, rows, 0, step_key))[0])
+        start = (
+            variables,
+            opt.init(variables.params),
+            jnp.zeros((), loss_type.dtype),
+            jnp.zeros((), jnp.int32),
+        )
+        variables, _, loss_sum, examples = jax.lax.fori_loop(0, steps, step, start)
+        return Trained(variables, loss_sum / jnp.maximum(examples, 1), examples, steps)
+
+    return train
+
+
+def _shuffled_rows(client: Client, plan: Plan, key: jax.Array) -> jax.Array:
+    """i32[passes, whole batches]: the client's rows of the pool in a new random order for every pass."""
+    places = client.index.shape[0]
+    held = jnp.arange(places) < client.count
+
+    def one_pass(key: jax.Array) -> jax.Array:
+        order = jnp.argsort(jnp.where(held, jax.random.uniform(key, (places,)), jnp.inf))
+        return client.index[order]
+
+    rows = jax.vmap(one_pass)(jax.random.split(key, plan.passes))
+    return jnp.pad(rows, ((0, 0), (0, -places % plan.batch_size)))
+
+
+def _take(client: Client, plan: Plan, rows: jax.Array, j: jax.Array | int, key: jax.Array) -> Batch:
+    """The examples of local step j."""
+    per_pass = jnp.maximum(plan.steps_per_pass(client.count), 1)
+    first = (j % per_pass) * plan.batch_size
+    chosen = jax.lax.dynamic_slice(rows, (j // per_pass, first), (1, plan.batch_size))[0]
+    mask = first + jnp.arange(plan.batch_size) < client.count
+    return Batch(client.pool.x[chosen], client.pool.y[chosen], mask, key, jnp.asarray(j, jnp.int32))
+
+
+def client_sgd(
+    learning_rate: jax.Array,
+    *,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    clip_norm: float | None = None,
+) -> optax.GradientTransformation:
+    """SGD as PyTorch orders it: clip the gradient's global norm, add weight decay, then heavy-ball momentum."""
+    parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm is not None else []
+    if weight_decay:
+        parts.append(optax.add_decayed_weights(weight_decay))
+    return optax.chain(*parts, optax.sgd(learning_rate, momentum=momentum or None))

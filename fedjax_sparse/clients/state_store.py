@@ -1,0 +1,73 @@
+"""The states that N clients keep between rounds: created, gathered for a cohort, scattered back.
+
+Boolean leaves (masks) are stored as bits. The gathered states are ordinary: algorithms never see the storage.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sparse.types import PyTree, Variables
+
+
+class StateStore(NamedTuple):
+    """How the clients' states are stored; `stored` is a pytree with a leading axis N.
+
+    Attributes:
+        create: (variables, key) -> stored, each client's from its own key.
+        gather: (stored, id i32[C]) -> states with a leading axis C; an empty place gets any client's state.
+        scatter: (stored, id i32[C], states) -> stored; empty places (id = N) are dropped.
+        bytes_per_client: Size of one client's stored state.
+    """
+
+    create: Callable[[Variables, jax.Array], PyTree]
+    gather: Callable[[PyTree, jax.Array], PyTree]
+    scatter: Callable[[PyTree, jax.Array, PyTree], PyTree]
+    bytes_per_client: int
+
+
+def make_state_store(init_client: Callable, variables: Variables, population: int) -> StateStore:
+    """Builds the store of `population` client states.
+
+    Args:
+        init_client: (variables, key) -> one client's state.
+        variables: The model's variables, or their ShapeDtypeStructs.
+        population: N.
+    """
+    template = jax.eval_shape(init_client, variables, jax.eval_shape(lambda: jax.random.key(0)))
+
+    def create(variables, key):
+        def one(client_id):
+            return pack(init_client(variables, jax.random.fold_in(key, client_id)))
+
+        return jax.vmap(one)(jnp.arange(population)) if jax.tree.leaves(template) else template
+
+    def gather(stored, ids):
+        rows = jax.tree.map(lambda leaf: leaf.at[ids].get(mode="clip"), stored)
+        return jax.vmap(lambda row: unpack(row, template))(rows) if jax.tree.leaves(template) else template
+
+    def scatter(stored, ids, states):
+        rows = jax.vmap(pack)(states) if jax.tree.leaves(template) else template
+        return jax.tree.map(lambda leaf, row: leaf.at[ids].set(row, mode="drop"), stored, rows)
+
+    packed = jax.eval_shape(pack, template)
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(packed))
+    return StateStore(create, gather, scatter, size)
+
+
+def pack(state: PyTree) -> PyTree:
+    """Boolean leaves as bits, u8[ceil(size / 8)]; others unchanged."""
+    return jax.tree.map(lambda leaf: jnp.packbits(leaf) if leaf.dtype == bool else leaf, state)
+
+
+def unpack(packed: PyTree, template: PyTree) -> PyTree:
+    """Inverse of `pack`; `template` has the state's shapes and dtypes."""
+
+    def one(leaf, like):
+        if like.dtype != bool:
+            return leaf
+        return jnp.unpackbits(leaf, count=like.size).reshape(like.shape).astype(bool)
+
+    return jax.tree.map(one, packed, template)

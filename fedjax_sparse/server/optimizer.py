@@ -1,0 +1,48 @@
+"""The server's step on the mean of what clients sent."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fedjax_sparse import trees
+from fedjax_sparse.server import aggregation
+from fedjax_sparse.types import PyTree, Variables
+
+
+def server_step(
+    optimizer: optax.GradientTransformation,
+    variables: Variables,
+    opt_state: PyTree,
+    total: Variables,
+    weight: jax.Array,
+) -> tuple[Variables, PyTree]:
+    """One step of the server's optimiser, with minus the mean client step as its gradient (Reddi et al., 2003.00295).
+
+    With `optax.sgd(1.0)` the new model is the weighted mean of the clients' models (FedAvg). Model statistics are
+    averaged. When nobody came, nothing changes.
+
+    Args:
+        optimizer: The server's optax transformation.
+        variables: The server's model.
+        opt_state: Its optimiser's state.
+        total: Weighted sums over the cohort: of the clients' steps (`params`) and of their statistics (`stats`).
+        weight: f[C], the clients' weights.
+    """
+    mean = aggregation.weighted_mean(total, weight)
+    gradient = jax.tree.map(jnp.negative, mean.params)
+    updates, new_opt = optimizer.update(gradient, opt_state, variables.params)
+    new = Variables(optax.apply_updates(variables.params, updates), mean.stats)
+    someone = jnp.sum(weight) > 0
+    return trees.where(someone, (new, new_opt), (variables, opt_state))
+
+
+def mask_moments(optimizer: optax.GradientTransformation, opt_state: PyTree, mask: PyTree) -> PyTree:
+    """Zeroes the optimiser's moments outside the mask, so that no step can lead out of it or carry old momentum in."""
+    return optax.tree_utils.tree_map_params(
+        optimizer, lambda moment, keep: jnp.where(keep, moment, 0), opt_state, mask
+    )
+
+
+def weighted_step(trained: Variables, start: Variables, weight: jax.Array) -> Variables:
+    """What a client contributes to `server_step`: its weighted parameter step and its weighted statistics."""
+    return trees.scale(Variables(trees.sub(trained.params, start.params), trained.stats), weight)
