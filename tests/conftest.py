@@ -1,0 +1,45 @@
+"""What all tests share: JAX set up strictly on four CPU devices, reproducible property tests, real data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+# Read when JAX is first imported, and inherited by the command lines that tests start.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_ENABLE_X64"] = "0"
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4".strip()
+)
+
+import pytest
+from hypothesis import settings
+
+DATA_VARIABLE = "FEDJAX_SPARSE_DATA"
+
+# Deadlines would time tests on a shared machine; a fixed seed makes a failure the same for everyone.
+settings.register_profile("reproducible", deadline=None, derandomize=True, database=None)
+settings.load_profile("reproducible")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real data; tests that use it are marked `data`."""
+    folder = os.environ.get(DATA_VARIABLE)
+    if not folder:
+        pytest.skip(f"needs real data: set {DATA_VARIABLE} to the folder that holds it")
+    return Path(folder)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With the data folder named, a data test that skips itself has failed: nothing may hide behind a skip."""
+    report = yield
+    if report.skipped and item.get_closest_marker("data") and os.environ.get(DATA_VARIABLE):
+        report.outcome = "failed"
+        report.longrepr = f"skipped although {DATA_VARIABLE} is set: {call.excinfo and call.excinfo.value}"
+    return report
