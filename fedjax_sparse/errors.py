@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable
 from typing import NoReturn
 
+MOST_NAMES = 40  # an error is one line: longer lists are cut
+
 
 class UsageError(ValueError):
     """The request is wrong: bad flag, name, range, file or combination. The command line exits with 2."""
@@ -18,7 +20,8 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> NoReturn:
     allowed = sorted(allowed)
     near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise UsageError(f"unknown {kind} {name!r}{hint} (allowed: {', '.join(allowed)})")
+    listed = allowed if len(allowed) <= MOST_NAMES else [*allowed[:MOST_NAMES], "..."]
+    raise UsageError(f"unknown {kind} {name!r}{hint} (allowed: {', '.join(listed)})")
 
 
 def check_range(
@@ -43,6 +46,14 @@ def check_range(
     too_low = low is not None and not (value > low if low_open else value >= low)
     too_high = high is not None and not (value < high if high_open else value <= high)
     if too_low or too_high or value != value:
-        left = "(-inf" if low is None else f"{'(' if low_open else '['}{low:g}"
-        right = "inf)" if high is None else f"{high:g}{')' if high_open else ']'}"
-        raise UsageError(f"{name} = {value!r} is out of range; allowed: {left}, {right}")
+        allowed = interval(low, high, low_open=low_open, high_open=high_open)
+        raise UsageError(f"{name} = {value!r} is out of range; allowed: {allowed}")
+
+
+def interval(
+    low: float | None = None, high: float | None = None, *, low_open: bool = False, high_open: bool = False
+) -> str:
+    """An interval in mathematical notation, such as [0, 1); `None` means unbounded."""
+    left = "(-inf" if low is None else f"{'(' if low_open else '['}{low:.12g}"
+    right = "inf)" if high is None else f"{high:.12g}{')' if high_open else ']'}"
+    return f"{left}, {right}"

@@ -1,1 +1,18 @@
-"""Package."""
+"""The sparse federated systems: their table for the registry. Their code is imported only when it is run."""
+
+from __future__ import annotations
+
+from fedjax_sparse import hyperparameters
+from fedjax_sparse.entry import Entry
+
+ENTRIES = (
+    Entry(
+        name="fedsparsify-global",
+        summary="the server prunes its aggregated model by magnitude, a little more every round",
+        factory="fedjax_sparse.algorithms.fedsparsify:fedsparsify_global",
+        hyperparameters=hyperparameters.FedSparsifyGlobal,
+        system="FedSparsify",
+        references=("stripelis2022fedsparsify",),
+        sparse=("server", "deployed"),
+    ),
+)

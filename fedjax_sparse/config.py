@@ -1,0 +1,233 @@
+"""The configuration of a run: one frozen dataclass, to and from TOML. No JAX here.
+
+In a file, the options of a run are keys and those of the algorithm a table with its name:
+
+    dataset = "digits"
+    rounds = 60
+
+    [algorithm]
+    name = "fedsparsify-global"
+    sparsity = 0.9
+
+In Python and on the command line both stand side by side: `configure("fedsparsify-global", rounds=60, sparsity=0.9)`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from fedjax_sparse import costs, errors, lr_schedule, models, registry
+from fedjax_sparse.data import partition
+from fedjax_sparse.hyperparameters import Hyperparameters
+from fedjax_sparse.options import (
+    AT_LEAST_ONE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Options,
+    Range,
+    declared_options,
+    option,
+)
+
+MAX_SEED = 2**31 - 1
+SEED = Range(low=0, high=MAX_SEED)
+FRACTION = Range(low=0, high=1, high_open=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(Options):
+    """Everything that a run depends on.
+
+    Attributes:
+        algorithm: Name in the registry.
+        hyper: The algorithm's own hyper-parameters.
+
+    The other fields are declared with their help below.
+
+    Raises:
+        UsageError: a value, or a combination of values, is not allowed.
+    """
+
+    algorithm: str
+    hyper: Hyperparameters
+
+    dataset: str = option(
+        "digits",
+        "name of a data set (`fedjax-sparse list datasets`), an .npz file or a tensorflow-datasets builder",
+    )
+    data_dir: str | None = option(
+        None, "folder of data sets; by default the environment's FEDJAX_SPARSE_DATA"
+    )
+    cache_dir: str | None = option(None, "folder for arrays read once; by default the user's cache folder")
+    model: str = option("mlp", "name of a model (`fedjax-sparse list models`)")
+    augment: bool = option(False, "random crops and flips of training images, drawn by each client")
+    dtype: Literal["float32", "float64", "bfloat16"] = option(
+        "float32", "precision of parameters and training"
+    )
+
+    partition: str = option("iid", "how examples are dealt to clients (`fedjax-sparse list partitions`)")
+    alpha: float = option(0.3, "concentration of a Dirichlet partition", allowed=POSITIVE)
+    classes_per_client: int = option(2, "classes that a client holds (shards, classes)", allowed=AT_LEAST_ONE)
+    partition_seed: int = option(0, "seed of the partition alone", allowed=SEED)
+
+    clients: int = option(20, "clients in the population, N", allowed=AT_LEAST_ONE)
+    cohort_size: int | Literal["all"] = option(
+        10, "clients invited to a round, C, or all", allowed=AT_LEAST_ONE
+    )
+    participation: str = option(
+        "uniform", "how a cohort is drawn: uniform, weighted, bernoulli, or K-of-N such as 7-of-10"
+    )
+    dropout: float = option(0.0, "chance that an invited client drops out", allowed=FRACTION)
+    weighting: Literal["examples", "uniform"] = option("examples", "a client's weight in the mean")
+
+    rounds: int = option(60, "rounds of the run, T", allowed=AT_LEAST_ONE)
+    local_epochs: int = option(2, "passes of a client over its data in a round", allowed=AT_LEAST_ONE)
+    local_steps: int | None = option(
+        None, "steps of a client in a round, instead of epochs", allowed=AT_LEAST_ONE
+    )
+    batch_size: int = option(16, "examples in a local step", allowed=AT_LEAST_ONE)
+    client_lr: float = option(0.1, "learning rate of local SGD", allowed=POSITIVE)
+    client_momentum: float = option(0.0, "momentum of local SGD, reset every round", allowed=FRACTION)
+    weight_decay: float = option(0.0, "L2 penalty in local training", allowed=NOT_NEGATIVE)
+    clip_norm: float | None = option(None, "largest norm of a local gradient", allowed=POSITIVE)
+    lr_schedule: str = option("constant", f"learning rate over the rounds: {lr_schedule.GRAMMAR}")
+
+    server_opt: Literal["sgd", "momentum", "adam"] = option("sgd", "optimizer of the server")
+    server_lr: float = option(1.0, "learning rate of the server", allowed=POSITIVE)
+    server_momentum: float = option(0.9, "momentum of the server, where it is used", allowed=FRACTION)
+
+    encoding: str = option("smallest", f"how messages are counted in bytes: {', '.join(costs.ENCODINGS)}")
+    seed: int = option(0, "seed of everything but the partition", allowed=SEED)
+    seeds: int = option(1, "seeds s..s+K-1 run side by side, K", allowed=AT_LEAST_ONE)
+    eval_every: int = option(
+        5, "rounds between two evaluations; the last round always is", allowed=AT_LEAST_ONE
+    )
+    checkpoint_every: int = option(25, "rounds between two checkpoints", allowed=AT_LEAST_ONE)
+    chunk: int | Literal["auto"] = option(
+        "auto", "clients trained at once; more is faster on a GPU and needs more memory", allowed=AT_LEAST_ONE
+    )
+    out: str | None = option(None, "run folder; by default a new one under runs/")
+    log_csv: bool = option(False, "write metrics.csv beside metrics.jsonl")
+    tensorboard: bool = option(False, "write TensorBoard events (needs tensorboardX)")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self)
+
+    @property
+    def places(self) -> int:
+        """C as a number."""
+        return self.clients if self.cohort_size == "all" else self.cohort_size
+
+
+def check(config: RunConfig) -> None:
+    """Checks what no single field can know: names in tables and values that depend on each other.
+
+    Raises:
+        UsageError: naming the values and what is allowed.
+    """
+    expected = registry.entry(config.algorithm).hyperparameters
+    if type(config.hyper) is not expected:
+        raise errors.UsageError(
+            f"hyper = {config.hyper!r} does not belong to {config.algorithm}; allowed: {expected.__name__}"
+        )
+    for flag, name, table in (
+        ("--model", config.model, models.MODELS),
+        ("--partition", config.partition, partition.PARTITIONS),
+        ("--encoding", config.encoding, costs.ENCODINGS),
+    ):
+        if name not in table:
+            errors.unknown_name(flag, name, table)
+    last_seed = config.seed + config.seeds - 1
+    if last_seed > MAX_SEED:
+        raise errors.UsageError(f"--seed + --seeds - 1 = {last_seed} is out of range; allowed: {SEED}")
+    lr_schedule.factors(config.lr_schedule, config.rounds)
+    if config.places > config.clients:
+        raise errors.UsageError(
+            f"--cohort-size = {config.cohort_size} is more than --clients = {config.clients}; "
+            f"allowed: 1 to {config.clients}, or all"
+        )
+
+
+def configure(algorithm: str, **values: Any) -> RunConfig:
+    """A run configuration from its algorithm's defaults and the values stated.
+
+    Args:
+        algorithm: Name in the registry.
+        **values: Fields of `RunConfig` and of the algorithm's hyper-parameters, side by side.
+
+    Raises:
+        UsageError: an unknown name, or a value or combination that is not allowed.
+    """
+    entry = registry.entry(algorithm)
+    of_run, of_algorithm = names(RunConfig), names(entry.hyperparameters)
+    for name in values:
+        if name not in of_run | of_algorithm:
+            errors.unknown_name(f"option of {algorithm}", name, of_run | of_algorithm)
+    if "local_epochs" in values and values.get("local_steps") is not None:
+        raise errors.UsageError(
+            f"--local-epochs = {values['local_epochs']} and --local-steps = {values['local_steps']} "
+            "exclude each other; state one"
+        )
+    hyper = entry.hyperparameters(**{name: values[name] for name in values if name in of_algorithm})
+    of_run_values = {**entry.overrides, **{name: values[name] for name in values if name in of_run}}
+    return RunConfig(algorithm=algorithm, hyper=hyper, **of_run_values)
+
+
+def names(cls: type[Options]) -> set[str]:
+    """The names of the declared options of a dataclass."""
+    return {declared.name for declared in declared_options(cls)}
+
+
+def to_toml_dict(config: RunConfig) -> dict[str, Any]:
+    """The configuration as TOML tables; what is None, or replaced by local steps, is left out."""
+    table = {name: getattr(config, name) for name in (o.name for o in declared_options(RunConfig))}
+    if config.local_steps is not None:
+        del table["local_epochs"]
+    own = {o.name: getattr(config.hyper, o.name) for o in declared_options(type(config.hyper))}
+    return {
+        **{name: value for name, value in table.items() if value is not None},
+        "algorithm": {"name": config.algorithm, **own},
+    }
+
+
+def from_toml_dict(table: Mapping[str, Any]) -> RunConfig:
+    """The inverse of `to_toml_dict`; missing keys take their defaults."""
+    algorithm, values = flatten(table)
+    if algorithm is None:
+        raise errors.UsageError("the configuration names no algorithm; add [algorithm] with name = ...")
+    return configure(algorithm, **values)
+
+
+def flatten(table: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """The algorithm's name, if there is one, and all other values side by side."""
+    values = {name: value for name, value in table.items() if name != "algorithm"}
+    own = table.get("algorithm", {})
+    if not isinstance(own, Mapping):
+        raise errors.UsageError(
+            f"algorithm = {own!r} is not valid; allowed: a table [algorithm] with name = ..."
+        )
+    name = own.get("name")
+    if not isinstance(name, str | None):
+        raise errors.UsageError(
+            f"[algorithm] name = {name!r} is not valid; allowed: the name of an algorithm"
+        )
+    return name, values | {key: value for key, value in own.items() if key != "name"}
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        UsageError: the file cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise errors.UsageError(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise errors.UsageError(f"{path} is not a TOML file: {error}") from None

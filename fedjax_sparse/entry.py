@@ -1,0 +1,37 @@
+"""What the registry knows of an algorithm before any of its code is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedjax_sparse.hyperparameters import Hyperparameters
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered algorithm.
+
+    Attributes:
+        name: As typed on the command line.
+        summary: One line.
+        factory: `module:function`, imported only when the algorithm is built; the function takes a
+            `Federation` and an instance of `hyperparameters` and returns an `Algorithm`.
+        hyperparameters: The dataclass of its hyper-parameters.
+        system: The paper or system that it belongs to.
+        references: Keys in `references.bib`.
+        sparse: What it declares sparse: any of server, upload, deployed, personal.
+        reconstructed: Whether details had to be reconstructed because no official code settles them.
+        overrides: Defaults of the run configuration that it changes, such as `{"cohort_size": "all"}`.
+    """
+
+    name: str
+    summary: str
+    factory: str
+    hyperparameters: type[Hyperparameters]
+    system: str
+    references: tuple[str, ...]
+    sparse: tuple[str, ...] = ()
+    reconstructed: bool = False
+    overrides: Mapping[str, Any] = field(default_factory=dict)

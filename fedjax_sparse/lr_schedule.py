@@ -1,0 +1,66 @@
+"""Client learning rates over the rounds of a run, written as one short text. No JAX here.
+
+The factor on the learning rate in round t of T, constant within the round; F is in (0, 1]:
+
+    constant            1
+    exponential:F       F^(t / T), so F in the last round
+    decay:F             F^(t - 1)
+    step:F@R1,R2,...    F after round R1, F^2 after round R2, ...
+    cosine, cosine:F    F + (1 - F) (1 + cos(pi (t - 1) / T)) / 2; F is 0 unless stated
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from fedjax_sparse import errors
+
+GRAMMAR = "constant, exponential:F, decay:F, step:F@R1,R2, cosine, cosine:F"
+
+_FACTOR = r"([0-9.eE+-]+)"
+_FORMS = {
+    "constant": r"constant",
+    "exponential": rf"exponential:{_FACTOR}",
+    "decay": rf"decay:{_FACTOR}",
+    "step": rf"step:{_FACTOR}@(\d+(?:,\d+)*)",
+    "cosine": rf"cosine(?::{_FACTOR})?",
+}
+
+
+def factors(schedule: str, rounds: int) -> list[float]:
+    """The factor on the learning rate in each of rounds 1..T.
+
+    Args:
+        schedule: As above.
+        rounds: T.
+
+    Raises:
+        UsageError: the text is no schedule, or its factor is out of range.
+    """
+    name, factor, milestones = _parse(schedule)
+    each_round = range(1, rounds + 1)
+    if name == "exponential":
+        return [factor ** (t / rounds) for t in each_round]
+    if name == "decay":
+        return [factor ** (t - 1) for t in each_round]
+    if name == "step":
+        return [factor ** sum(milestone < t for milestone in milestones) for t in each_round]
+    if name == "cosine":
+        return [factor + (1 - factor) * (1 + math.cos(math.pi * (t - 1) / rounds)) / 2 for t in each_round]
+    return [1.0] * rounds
+
+
+def _parse(schedule: str) -> tuple[str, float, list[int]]:
+    """Name, factor (0 where none is stated) and milestones of a schedule."""
+    for name, form in _FORMS.items():
+        if match := re.fullmatch(form, schedule):
+            factor, milestones = (*match.groups(), None, None)[:2]
+            try:
+                value = float(factor) if factor else 0.0
+            except ValueError:
+                break
+            if factor:
+                errors.check_range(f"F in --lr-schedule {schedule}", value, 0, 1, low_open=True)
+            return name, value, [int(milestone) for milestone in milestones.split(",")] if milestones else []
+    raise errors.UsageError(f"--lr-schedule = {schedule!r} is not valid; allowed: {GRAMMAR}")

@@ -1,0 +1,46 @@
+"""Algorithms by name. Names and hyper-parameters are known without JAX; code is imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.resources
+import re
+from collections.abc import Callable
+from typing import Any
+
+from fedjax_sparse import algorithms as _algorithms
+from fedjax_sparse import baselines as _baselines
+from fedjax_sparse import errors
+from fedjax_sparse.entry import Entry
+
+
+def algorithms() -> dict[str, Entry]:
+    """Every registered algorithm by name, the systems before the baselines."""
+    return {entry.name: entry for entry in (*_algorithms.ENTRIES, *_baselines.ENTRIES)}
+
+
+def entry(name: str) -> Entry:
+    """The entry of one algorithm; raises `UsageError` with the nearest match if there is none."""
+    known = algorithms()
+    if name not in known:
+        errors.unknown_name("algorithm", name, known)
+    return known[name]
+
+
+def load(entry: Entry) -> Callable[..., Any]:
+    """Imports the factory of an algorithm: (federation, hyper-parameters) -> `Algorithm`."""
+    module, function = entry.factory.split(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def bibliography() -> dict[str, str]:
+    """Every BibTeX record of `references.bib` by its key."""
+    text = importlib.resources.files("fedjax_sparse").joinpath("references.bib").read_text(encoding="utf-8")
+    records = re.split(r"\n\n(?=@)", text.strip())
+    return {record[record.index("{") + 1 : record.index(",")]: record for record in records}
+
+
+def bibtex(entry: Entry) -> str:
+    """The references of an algorithm, as BibTeX."""
+    records = bibliography()
+    return "\n\n".join(records[key] for key in entry.references)
