@@ -1,0 +1,283 @@
+"""Dense layers and convolutions as replaceable operations, and the small Flax modules that hold their weights.
+
+**Ops.** Models call `ops.dense` and `ops.conv` instead of `flax.linen.Dense` and `Conv`, so that an algorithm can
+change a layer's weights or gradient without a second model.
+
+**Convolutions.** `conv` is bilinear, and so are its two gradients; all three come from the one trilinear form
+sum(conv(x, kernel) * g), so that each one's derivatives are the other two. Stated that way as three `custom_vjp`
+functions, reverse mode is closed (any order), and every convolution that XLA sees is a plain NHWC/HWIO one.
+That matters inside loops on CPU, where XLA leaves the transposed dimension numbers of JAX's own rules to a naive loop.
+
+Axis letters: B batch, H and W image, h and w kernel, I and O channels in and out, V clients under `vmap`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+Padding = Literal["SAME", "VALID"] | Pads
+
+
+class Ops(NamedTuple):
+    """The two operations that hold prunable weights.
+
+    Attributes:
+        dense: (name, x[..., I], kernel[I, O]) -> [..., O].
+        conv: (name, x[B, H, W, I], kernel[h, w, I, O], strides, padding) -> [B, H', W', O].
+
+    `name` is the path of the kernel's leaf in the parameters, such as "Dense_0/kernel".
+    """
+
+    dense: Callable[[str, jax.Array, jax.Array], jax.Array]
+    conv: Callable[[str, jax.Array, jax.Array, tuple[int, int], Padding], jax.Array]
+
+
+class Geometry(NamedTuple):
+    """What a convolution's gradients need to know besides arrays: sizes (height, width), strides and paddings."""
+
+    image: tuple[int, int]
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    pads: Pads
+
+
+def conv(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding) -> jax.Array:
+    """Two-dimensional convolution (cross-correlation), as `lax.conv_general_dilated` in NHWC/HWIO.
+
+    Reverse mode only, of any order; forward mode (`jax.jvp`) is not defined.
+
+    Args:
+        x: [B, H, W, I].
+        kernel: [h, w, I, O]; under `vmap` every client may have its own.
+        strides: Along height and width.
+        padding: "SAME", "VALID" or ((low, high), (low, high)).
+
+    Returns:
+        [B, H', W', O] in the dtype of `x`.
+    """
+    image, window = x.shape[1:3], kernel.shape[:2]
+    pads = lax.padtype_to_pads(image, window, strides, padding) if isinstance(padding, str) else padding
+    return _conv(Geometry(image, window, strides, tuple(pads)), x, kernel)
+
+
+def _plain_conv(x, kernel, strides, pads, x_dilation=(1, 1), kernel_dilation=(1, 1)):
+    return lax.conv_general_dilated(
+        x, kernel, strides, pads, x_dilation, kernel_dilation, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _by_client(function: Callable) -> Callable:
+    """A `vmap` rule for bilinear functions of (geometry, a, b): one client after another."""
+
+    def with_rule(geometry, a, b):
+        @jax.custom_batching.custom_vmap
+        def call(a, b):
+            return function(geometry, a, b)
+
+        @call.def_vmap
+        def rule(axis_size, in_batched, a, b):
+            a, b = (
+                array if batched else jnp.broadcast_to(array, (axis_size, *array.shape))
+                for array, batched in zip((a, b), in_batched, strict=True)
+            )
+            return lax.map(lambda pair: call(*pair), (a, b)), True
+
+        return call(a, b)
+
+    return with_rule
+
+
+@_by_client
+def _forward(geometry, x, kernel):
+    return _plain_conv(x, kernel, geometry.strides, geometry.pads)
+
+
+@_by_client
+def _input_gradient(geometry, g, kernel):
+    """[B, H', W', O], [h, w, I, O] -> [B, H, W, I]: stride becomes dilation, the kernel is flipped and transposed."""
+    pads = tuple(
+        (window - 1 - low, size - (steps - 1) * stride - 1 + low)
+        for size, window, stride, (low, _), steps in zip(*geometry, g.shape[1:3], strict=True)
+    )
+    flipped = jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2)
+    return _plain_conv(g, flipped, (1, 1), pads, x_dilation=geometry.strides)
+
+
+@_by_client
+def _kernel_gradient(geometry, x, g):
+    """[B, H, W, I], [B, H', W', O] -> [h, w, I, O]: the batch is summed as channels are, `g` slides as a kernel."""
+    pads = tuple(
+        (low, window + (steps - 1) * stride - size - low)
+        for size, window, stride, (low, _), steps in zip(*geometry, g.shape[1:3], strict=True)
+    )
+    out = _plain_conv(
+        x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), (1, 1), pads, kernel_dilation=geometry.strides
+    )
+    return out.transpose(1, 2, 0, 3)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _conv(geometry, x, kernel):
+    return _forward(geometry, x, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _conv_input_gradient(geometry, g, kernel):
+    return _input_gradient(geometry, g, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _conv_kernel_gradient(geometry, x, g):
+    return _kernel_gradient(geometry, x, g)
+
+
+def _keep_inputs(function):
+    return lambda geometry, a, b: (function(geometry, a, b), (a, b))
+
+
+def _conv_backward(geometry, inputs, g):
+    x, kernel = inputs
+    return _conv_input_gradient(geometry, g, kernel), _conv_kernel_gradient(geometry, x, g)
+
+
+def _input_gradient_backward(geometry, inputs, x):
+    g, kernel = inputs
+    return _conv(geometry, x, kernel), _conv_kernel_gradient(geometry, x, g)
+
+
+def _kernel_gradient_backward(geometry, inputs, kernel):
+    x, g = inputs
+    return _conv_input_gradient(geometry, g, kernel), _conv(geometry, x, kernel)
+
+
+_conv.defvjp(_keep_inputs(_conv), _conv_backward)
+_conv_input_gradient.defvjp(_keep_inputs(_conv_input_gradient), _input_gradient_backward)
+_conv_kernel_gradient.defvjp(_keep_inputs(_conv_kernel_gradient), _kernel_gradient_backward)
+
+DEFAULT = Ops(
+    dense=lambda name, x, kernel: jnp.matmul(x, kernel),
+    conv=lambda name, x, kernel, strides, padding: conv(x, kernel, strides, padding),
+)
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """Maximum over non-overlapping 2x2 windows, [B, H, W, C] -> [B, H//2, W//2, C]; an odd last row or column is cut.
+
+    Written as a reshape because the gradient of `lax.reduce_window` (select-and-scatter) is slow inside loops on CPU.
+    Entries of a window that tie for the maximum share its gradient equally.
+    """
+    return _windows(x).max((2, 4))
+
+
+def average_pool(x: jax.Array) -> jax.Array:
+    """Mean over non-overlapping 2x2 windows, [B, H, W, C] -> [B, H//2, W//2, C]; an odd last row or column is cut."""
+    return _windows(x).mean((2, 4))
+
+
+def _windows(x):
+    batch, height, width, channels = x.shape
+    even = x[:, : height // 2 * 2, : width // 2 * 2]
+    return even.reshape(batch, height // 2, 2, width // 2, 2, channels)
+
+
+def _add_bias(x, bias):
+    return x + bias.reshape((1,) * (x.ndim - 1) + bias.shape)
+
+
+def _drawn_in_float32(init):
+    """Rounds afterwards, so that bfloat16 starts where float32 does; float64 is drawn as such."""
+
+    def draw(key, shape, dtype):
+        return init(key, shape, jnp.promote_types(dtype, jnp.float32)).astype(dtype)
+
+    return draw
+
+
+class Dense(nn.Module):
+    """x @ kernel + bias, through `ops.dense`."""
+
+    features: int
+    dtype: Any = jnp.float32
+    ops: Ops = DEFAULT
+    kernel_init: Callable = nn.initializers.glorot_uniform()
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., I] -> [..., features]."""
+        return self.affine(x.shape[-1])(x)
+
+    @nn.compact
+    def affine(self, inputs: int) -> Callable[[jax.Array], jax.Array]:
+        """The layer as a pure function, which may be called inside `lax.scan`; a Flax module may not."""
+        kernel = self.param(
+            "kernel", _drawn_in_float32(self.kernel_init), (inputs, self.features), self.dtype
+        )
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), self.dtype)
+        name = "/".join((*self.path, "kernel"))
+        return lambda x: _add_bias(self.ops.dense(name, x, kernel), bias)
+
+
+class Conv(nn.Module):
+    """A convolution through `ops.conv`, with or without bias."""
+
+    features: int
+    window: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    padding: Padding = "SAME"
+    use_bias: bool = True
+    dtype: Any = jnp.float32
+    ops: Ops = DEFAULT
+    kernel_init: Callable = nn.initializers.glorot_uniform()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, I] -> [B, H', W', features]."""
+        shape = (*self.window, x.shape[-1], self.features)
+        kernel = self.param("kernel", _drawn_in_float32(self.kernel_init), shape, self.dtype)
+        x = self.ops.conv("/".join((*self.path, "kernel")), x, kernel, self.strides, self.padding)
+        if not self.use_bias:
+            return x
+        return _add_bias(x, self.param("bias", nn.initializers.zeros, (self.features,), self.dtype))
+
+
+class Network(nn.Module):
+    """Base of all models: what every layer of a model shares, handed down in one place.
+
+    Attributes:
+        classes: Number of outputs.
+        dtype: Of parameters and computation.
+        ops: What the layers call.
+    """
+
+    classes: int
+    dtype: Any = jnp.float32
+    ops: Ops = DEFAULT
+
+    def dense(self, x: jax.Array, features: int, **options) -> jax.Array:
+        """A dense layer on [..., I]."""
+        return Dense(features, dtype=self.dtype, ops=self.ops, **options)(x)
+
+    def conv(self, x: jax.Array, features: int, window: int, stride: int = 1, **options) -> jax.Array:
+        """A convolution with a square window on [B, H, W, I]."""
+        shape = (features, (window, window), (stride, stride))
+        return Conv(*shape, dtype=self.dtype, ops=self.ops, **options)(x)
+
+    def batch_norm(self, x: jax.Array, train: bool, mask: jax.Array | None, **options) -> jax.Array:
+        """BatchNorm on [B, H, W, C]; examples whose `mask` (bool[B]) is False stay out of the statistics."""
+        norm = nn.BatchNorm(not train, dtype=self.dtype, param_dtype=self.dtype, **options)
+        return norm(x, mask=None if mask is None else mask.reshape(-1, 1, 1, 1))
+
+    def group_norm(self, x: jax.Array, groups: int) -> jax.Array:
+        """GroupNorm on [B, H, W, C]."""
+        return nn.GroupNorm(groups, epsilon=1e-5, dtype=self.dtype, param_dtype=self.dtype)(x)
+
+    def dropout(self, x: jax.Array, rate: float, train: bool) -> jax.Array:
+        """Sets entries to zero with probability `rate` and scales the others up, in training only."""
+        return nn.Dropout(rate, deterministic=not train)(x)

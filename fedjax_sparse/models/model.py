@@ -1,0 +1,224 @@
+"""What the rest of the library knows of a model: pure functions, and what its parameters are.
+
+Axis letters: B batch, T time steps, L parameter leaves.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sparse import errors, trees
+from fedjax_sparse.models import MODELS
+from fedjax_sparse.models.layers import DEFAULT, Network, Ops
+from fedjax_sparse.types import PyTree, Variables
+
+
+class Model(NamedTuple):
+    """A model as pure functions.
+
+    Attributes:
+        name: Its name in the registry.
+        init: (key) -> variables; `stats` is () for a model without BatchNorm.
+        apply: (variables, x, *, train, key=None, mask=None, ops=DEFAULT) -> (outputs, new stats). `x` is [B, ...],
+            normalised floats or, for text, ints; `train` (a Python bool) switches dropout and batch statistics on;
+            `key` is for dropout; `mask` (bool[B]) keeps padded examples out of batch statistics.
+        loss: (outputs, y) -> f[B], the loss of each example.
+        correct: (outputs, y) -> f[B], the fraction of each example that is right; None for regression.
+        kinds: Like the parameters: "kernel", "bias", "norm" or "embedding".
+        uses: Like the parameters, ints: multiply-adds per example and entry in a forward pass. 1 in a dense layer,
+            the number of output positions in a convolution (padded positions counted), T in a dense layer applied
+            at T time steps, 0 for biases, norms and embeddings.
+        input_grad: Like the parameters, bools: whether back-propagation needs this layer's input gradient; False
+            for a layer that sees only the data.
+    """
+
+    name: str
+    init: Callable[[jax.Array], Variables]
+    apply: Callable[..., tuple[jax.Array, PyTree]]
+    loss: Callable[[jax.Array, jax.Array], jax.Array]
+    correct: Callable[[jax.Array, jax.Array], jax.Array] | None
+    kinds: PyTree
+    uses: PyTree
+    input_grad: PyTree
+
+
+def build(
+    name: str, input_shape: tuple[int, ...], classes: int, *, dtype: Any = jnp.float32, **options: Any
+) -> Model:
+    """Makes a model of the registry.
+
+    Args:
+        name: A key of `fedjax_sparse.models.MODELS`.
+        input_shape: Of one example: (height, width, channels), (features,) or, for text, (time steps,).
+        classes: Number of classes; for text the size of the vocabulary; for regression the number of targets.
+        dtype: Of parameters and computation.
+        **options: The model's own, such as `hidden` of the MLP; see its factory.
+
+    Raises:
+        UsageError: Unknown name or option, or a shape or class number that the model cannot take.
+    """
+    if name not in MODELS:
+        errors.unknown_name("model", name, MODELS)
+    errors.check_range("classes", classes, 1)
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+        raise errors.UsageError(f"dtype {jnp.dtype(dtype).name} needs JAX's 64-bit mode (jax_enable_x64)")
+    module, function = MODELS[name][1].split(":")
+    factory = getattr(importlib.import_module(f"fedjax_sparse.models.{module}"), function)
+    known = set(inspect.signature(factory).parameters) - {"input_shape", "classes", "dtype"}
+    for option in options:
+        if option not in known:
+            errors.unknown_name(f"option of model {name}", option, known)
+    return factory(tuple(input_shape), classes, dtype=dtype, **options)
+
+
+class Task(NamedTuple):
+    """What outputs mean: the loss, and which predictions are right (None for regression)."""
+
+    loss: Callable[[jax.Array, jax.Array], jax.Array]
+    correct: Callable[[jax.Array, jax.Array], jax.Array] | None
+
+
+def _at_least_float32(x):
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _cross_entropy(logits, y):
+    scores = jax.nn.log_softmax(_at_least_float32(logits))
+    return -jnp.take_along_axis(scores, y[..., None], axis=-1)[..., 0]
+
+
+def _is_argmax(logits, y):
+    return (jnp.argmax(logits, axis=-1) == y).astype(_at_least_float32(logits).dtype)
+
+
+def _logistic_loss(logit, y):
+    logit = _at_least_float32(logit)[..., 0]
+    return jax.nn.softplus(logit) - y * logit
+
+
+def _logistic_correct(logit, y):
+    return ((logit[..., 0] > 0) == (y > 0)).astype(_at_least_float32(logit).dtype)
+
+
+def _squared_error(outputs, y):
+    outputs = _at_least_float32(outputs)
+    return jnp.sum((outputs - y.reshape(outputs.shape)) ** 2, axis=-1)
+
+
+def _over_real_positions(per_position):
+    """Mean over the positions of each text whose label is not -1; 0 for a text without any."""
+
+    def mean(logits, y):
+        real = y >= 0
+        values = jnp.where(real, per_position(logits, jnp.maximum(y, 0)), 0)
+        return jnp.sum(values, axis=-1) / jnp.maximum(jnp.sum(real, axis=-1), 1)
+
+    return mean
+
+
+CLASSIFICATION = Task(_cross_entropy, _is_argmax)
+BINARY = Task(_logistic_loss, _logistic_correct)
+REGRESSION = Task(_squared_error, None)
+NEXT_CHARACTER = Task(_over_real_positions(_cross_entropy), _over_real_positions(_is_argmax))
+
+
+def require_image(name: str, input_shape: tuple[int, ...], smallest: int) -> None:
+    """Raises a `UsageError` unless the shape is (height, width, channels) and large enough for all layers."""
+    if len(input_shape) != 3 or min(input_shape[:2]) < smallest:
+        raise errors.UsageError(
+            f"model {name} takes images of shape (height, width, channels) of at least "
+            f"{smallest}x{smallest} pixels, not {input_shape}"
+        )
+
+
+def require_choice(name: str, option: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raises a `UsageError` unless the option's value is one of those allowed."""
+    if value not in allowed:
+        errors.unknown_name(f"{option} of model {name}", value, allowed)
+
+
+def from_network(
+    name: str,
+    network: Network,
+    input_shape: tuple[int, ...],
+    task: Task = CLASSIFICATION,
+    *,
+    text: bool = False,
+) -> Model:
+    """Wraps a Flax network, called as network(x, train, mask), as a `Model`."""
+    example = jax.ShapeDtypeStruct((1, *input_shape), jnp.int32 if text else network.dtype)
+    stats_dtype = jnp.promote_types(network.dtype, jnp.float32)
+
+    def init(key):
+        # The layers' outputs are of no interest here, so nothing is computed but the parameters.
+        made = network.clone(ops=_recording_ops({})).init(
+            key, jnp.zeros(example.shape, example.dtype), False, None
+        )
+        stats = jax.tree.map(lambda leaf: leaf.astype(stats_dtype), made.get("batch_stats", ()))
+        return Variables(made["params"], stats)
+
+    def apply(variables, x, *, train, key=None, mask=None, ops=DEFAULT):
+        if mask is not None:
+            # Statistics of no example at all would be NaN.
+            anyone = jnp.any(mask)
+            mask = mask | ~anyone
+        outputs, changed = network.clone(ops=ops).apply(
+            {"params": variables.params, "batch_stats": variables.stats or {}},
+            x.astype(example.dtype),
+            train,
+            mask,
+            rngs=None if key is None else {"dropout": key},
+            mutable=["batch_stats"],
+        )
+        stats = changed["batch_stats"] if train and variables.stats else variables.stats
+        return outputs, stats if mask is None else trees.where(anyone, stats, variables.stats)
+
+    return Model(name, init, apply, task.loss, task.correct, *_describe(network, init, example))
+
+
+def _recording_ops(uses: dict[str, int]) -> Ops:
+    """Ops that compute nothing but shapes, and add each kernel's uses per example to `uses`."""
+
+    def dense(name, x, kernel):
+        uses[name] = uses.get(name, 0) + math.prod(x.shape[1:-1])
+        return jnp.zeros((*x.shape[:-1], kernel.shape[-1]), x.dtype)
+
+    def conv(name, x, kernel, strides, padding):
+        out = jax.eval_shape(lambda x, k: DEFAULT.conv(name, x, k, strides, padding), x, kernel)
+        uses[name] = uses.get(name, 0) + math.prod(out.shape[1:3])
+        return jnp.zeros(out.shape, x.dtype)
+
+    return Ops(dense, conv)
+
+
+def _describe(network, init, example):
+    """The kinds, uses and input_grad of a model; see `Model`."""
+    params, stats = jax.eval_shape(init, jax.random.key(0))
+    uses: dict[str, int] = {}
+    recording = network.clone(ops=_recording_ops(uses))
+    with jax.disable_jit():  # so that a scan over time is a Python loop and every step is recorded
+        jax.eval_shape(
+            lambda p, s, x: recording.apply({"params": p, "batch_stats": s or {}}, x, False, None),
+            params,
+            stats,
+            example,
+        )
+    paths = [[key.key for key in path] for path, _ in jax.tree.leaves_with_path(params)]
+    norms = {tuple(path[:-1]) for path in paths if path[-1] == "scale"}
+    kinds = ["norm" if tuple(path[:-1]) in norms else path[-1] for path in paths]
+    # Data enter through the embedding or, where there is none, through the first layer called.
+    entrance = [path[:-1] for path, kind in zip(paths, kinds, strict=True) if kind == "embedding"]
+    entrance = entrance or [next(iter(uses)).split("/")[:-1]]
+    as_params = jax.tree.structure(params).unflatten
+    return (
+        as_params(kinds),
+        as_params([uses.get("/".join(path), 0) for path in paths]),
+        as_params([path[:-1] not in entrance for path in paths]),
+    )

@@ -1,0 +1,175 @@
+"""Convolution and pooling against JAX's own operations, in float64 unless said otherwise."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from fedjax_sparse.models import layers
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def reference(x, kernel, strides, padding):
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def arrays(*shapes, dtype=jnp.float64, seed=0):
+    rng = np.random.default_rng(seed)
+    return [jnp.asarray(rng.standard_normal(shape), dtype) for shape in shapes]
+
+
+def value_and_gradients(convolution, x, kernel, strides, padding):
+    """The output and both gradients of a loss whose gradient depends on the output."""
+
+    def loss(x, kernel):
+        out = convolution(x, kernel, strides, padding)
+        return jnp.sum(jnp.sin(out)), out
+
+    (_, out), gradients = jax.value_and_grad(loss, (0, 1), has_aux=True)(x, kernel)
+    return out, *gradients
+
+
+def assert_close(got, wanted, rtol=1e-10, atol=1e-10):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), got, wanted)
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((0, 1), (2, 0)), ((4, 3), (5, 6))], ids=str)
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 3), (2, 1)], ids=str)
+def test_conv_and_gradients_equal_lax(stride, padding):
+    cases = itertools.product([(8, 8), (7, 9)], [(1, 1), (2, 2), (3, 3), (5, 5), (3, 1)])
+
+    @jax.jit
+    def both(inputs):
+        return [
+            [value_and_gradients(f, x, k, stride, padding) for x, k in inputs]
+            for f in (layers.conv, reference)
+        ]
+
+    inputs = [arrays((2, *image, 3), (*window, 3, 4)) for image, window in cases]
+    assert_close(*both(inputs))
+
+
+@pytest.mark.parametrize("in_axes", [(0, 0), (None, 0), (0, None)], ids=str)
+@pytest.mark.parametrize(
+    ("window", "stride", "padding"), [(3, 1, "SAME"), (5, 1, "VALID"), (1, 2, "SAME"), (3, 2, "SAME")]
+)
+def test_vmap_of_gradients_equals_a_loop(in_axes, window, stride, padding):
+    clients = 3
+    shapes = (2, 7, 6, 3), (window, window, 3, 4)
+    x, kernel = arrays(
+        *(shape if axis is None else (clients, *shape) for shape, axis in zip(shapes, in_axes, strict=True))
+    )
+
+    def gradients(x, kernel):
+        return value_and_gradients(layers.conv, x, kernel, (stride, stride), padding)
+
+    def one(array, axis, client):
+        return array if axis is None else array[client]
+
+    together = jax.jit(jax.vmap(gradients, in_axes))(x, kernel)
+    loop = [
+        value_and_gradients(
+            reference, one(x, in_axes[0], i), one(kernel, in_axes[1], i), (stride, stride), padding
+        )
+        for i in range(clients)
+    ]
+    assert_close(together, jax.tree.map(lambda *leaves: jnp.stack(leaves), *loop))
+
+
+@pytest.mark.parametrize("inner_axes", [(0, 0), (None, 0), (0, None)], ids=str)
+def test_nested_vmap_over_seeds_and_clients(inner_axes):
+    """Seeds have kernels of their own; within a seed kernels, inputs or both differ between clients."""
+    shapes = [
+        (2, 2, 5, 5, 3) if inner_axes[0] is None else (2, 3, 2, 5, 5, 3),
+        (2, 3, 3, 3, 4) if inner_axes[1] is None else (2, 3, 3, 3, 3, 4),
+    ]
+    x, kernel = arrays(*shapes)
+
+    def gradients(convolution):
+        def one(x, kernel):
+            return value_and_gradients(convolution, x, kernel, (1, 1), "SAME")
+
+        return jax.jit(jax.vmap(jax.vmap(one, inner_axes)))(x, kernel)
+
+    assert_close(gradients(layers.conv), gradients(reference))
+
+
+def test_gradient_inside_scan_and_of_scan():
+    x, kernel = arrays((4, 2, 6, 6, 3), (3, 3, 3, 3))
+
+    def descend(convolution):
+        def step(kernel, x):
+            out, _, gradient = value_and_gradients(convolution, x, kernel, (1, 1), "SAME")
+            return kernel - 0.01 * gradient, jnp.sum(out)
+
+        return lax.scan(step, kernel, x)
+
+    def through(convolution):
+        def loss(kernel):
+            last, _ = lax.scan(
+                lambda h, _: (jnp.tanh(convolution(h, kernel, (1, 1), "SAME")), None), x[0], length=3
+            )
+            return jnp.sum(last**2)
+
+        return jax.grad(loss)(kernel)
+
+    for run in (descend, through):
+        assert_close(jax.jit(lambda run=run: run(layers.conv))(), jax.jit(lambda run=run: run(reference))())
+
+
+@pytest.mark.parametrize("clients", [None, 2])
+def test_hessian_vector_product_by_reverse_over_reverse(clients):
+    """As GraSP needs it, with respect to inputs and kernels, alone and under vmap."""
+    batch = () if clients is None else (clients,)
+    x, kernel, dx, dkernel = arrays(*(2 * [(*batch, 2, 7, 7, 2), (*batch, 3, 3, 2, 3)]))
+
+    def product(convolution):
+        def slope(x, kernel, dx, dkernel):
+            _, gx, gkernel = value_and_gradients(convolution, x, kernel, (2, 2), "SAME")
+            return jnp.sum(gx * dx) + jnp.sum(gkernel * dkernel)
+
+        second = jax.grad(slope, (0, 1))
+        return jax.jit(second if clients is None else jax.vmap(second))(x, kernel, dx, dkernel)
+
+    assert_close(product(layers.conv), product(reference))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-4), (jnp.bfloat16, 0.1)])
+def test_lower_precision_keeps_its_dtype(dtype, tolerance):
+    x, kernel = arrays((2, 6, 6, 3), (3, 3, 3, 4), dtype=dtype)
+    got = jax.jit(lambda x, k: value_and_gradients(layers.conv, x, k, (1, 1), "SAME"))(x, kernel)
+    wanted = value_and_gradients(reference, x.astype(float), kernel.astype(float), (1, 1), "SAME")
+    assert all(array.dtype == dtype for array in got)
+    got = [array.astype(float) for array in got]
+    assert_close(got, list(wanted), rtol=tolerance, atol=tolerance * float(jnp.abs(wanted[2]).max()))
+
+
+def test_forward_mode_is_refused():
+    x, kernel = arrays((1, 4, 4, 1), (3, 3, 1, 1))
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(lambda k: layers.conv(x, k, (1, 1), "SAME"), (kernel,), (kernel,))
+
+
+@pytest.mark.parametrize("size", [(6, 4), (7, 5)])
+def test_pools_equal_reduce_window(size):
+    (x,) = arrays((2, *size, 3))
+    window = ((1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+    for ours, theirs in (
+        (layers.max_pool, lambda x: lax.reduce_window(x, -jnp.inf, lax.max, *window)),
+        (layers.average_pool, lambda x: lax.reduce_window(x, 0.0, lax.add, *window) / 4),
+    ):
+        got, wanted = (jax.value_and_grad(lambda x, f=f: jnp.sum(jnp.sin(f(x))))(x) for f in (ours, theirs))
+        assert_close(got, wanted)
+
+
+def test_max_pool_shares_the_gradient_of_ties():
+    x = jnp.array([[3.0, 3.0], [1.0, 3.0]]).reshape(1, 2, 2, 1)
+    gradient = jax.grad(lambda x: layers.max_pool(x).sum())(x)
+    np.testing.assert_allclose(gradient.reshape(2, 2), [[1 / 3, 1 / 3], [0, 1 / 3]])

@@ -1,0 +1,312 @@
+"""Parameter counts, losses against hand-made values, and what each model says of its parameters."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from fedjax_sparse import trees
+from fedjax_sparse.errors import UsageError
+from fedjax_sparse.models import MODELS
+from fedjax_sparse.models.layers import DEFAULT, Ops
+from fedjax_sparse.models.model import build
+from fedjax_sparse.types import Variables
+
+PUBLISHED = {
+    "linear": ((123,), 1),
+    "logistic": ((123,), 2),
+    "softmax": ((28, 28, 1), 10),
+    "mlp": ((28, 28, 1), 10),
+    "femnist_cnn": ((28, 28, 1), 62),
+    "vgg16": ((32, 32, 3), 100),
+    "gru": ((100,), 86),
+}
+# Small enough to run: input shape, classes, options.
+SMALL = {
+    "linear": ((5,), 2, {}),
+    "logistic": ((5,), 2, {}),
+    "softmax": ((5,), 3, {}),
+    "mlp": ((8, 8, 1), 10, {}),
+    "lenet5": ((12, 12, 1), 10, {}),
+    "femnist_cnn": ((8, 8, 1), 10, {}),
+    "pfl_cnn": ((8, 8, 1), 10, {}),
+    "cifar_cnn": ((8, 8, 1), 10, {}),
+    "resnet20": ((8, 8, 1), 10, {"norm": "batch"}),
+    "gru": ((4,), 7, {"embedding": 3, "hidden": 5}),
+}
+
+
+def shapes(model):
+    return jax.eval_shape(model.init, jax.random.key(0))
+
+
+def examples(name, batch=3, seed=0):
+    """A batch of inputs and labels that the small model takes."""
+    rng = np.random.default_rng(seed)
+    shape, classes, _ = SMALL[name]
+    if name == "gru":
+        x, y = rng.integers(0, classes, (2, batch, *shape), dtype=np.int32)
+        return jnp.asarray(x), jnp.asarray(y)
+    y = (
+        rng.standard_normal((batch, classes))
+        if name == "linear"
+        else rng.integers(0, classes, batch, dtype=np.int32)
+    )
+    return jnp.asarray(rng.standard_normal((batch, *shape)), jnp.float32), jnp.asarray(y, dtype=None)
+
+
+def small(name, **options):
+    shape, classes, defaults = SMALL[name]
+    return build(name, shape, classes, **{**defaults, **options})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_published_parameter_count(name):
+    model = build(name, *PUBLISHED.get(name, ((32, 32, 3), 10)))
+    assert trees.size(shapes(model).params) == MODELS[name][2]
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "options", "count"),
+    [
+        ("resnet18", 100, {}, 11_220_132),
+        ("resnet18", 10, {"norm": "batch"}, 11_173_962),
+        ("vgg16", 10, {"norm": "none", "hidden": (4096, 4096)}, 33_638_218),
+        ("vgg11", 10, {"norm": "none", "hidden": (4096, 4096)}, 28_144_010),
+        ("mlp", 10, {"hidden": ()}, 30_730),
+    ],
+)
+def test_parameter_count_with_options(name, classes, options, count):
+    assert trees.size(shapes(build(name, (32, 32, 3), classes, **options)).params) == count
+
+
+def test_resnet18_kernels_are_all_but_norms_and_the_last_bias():
+    model = build("resnet18", (32, 32, 3), 10)
+    sizes = dict.fromkeys(("kernel", "norm", "bias"), 0)
+    for kind, leaf in zip(jax.tree.leaves(model.kinds), jax.tree.leaves(shapes(model).params), strict=True):
+        sizes[kind] += leaf.size
+    assert sizes == {"kernel": 11_164_352, "norm": 9_600, "bias": 10}
+
+
+def test_the_table_needs_no_jax():
+    code = "import sys, fedjax_sparse.models; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_one_gradient_step_lowers_the_loss(name):
+    model = small(name)
+    x, y = examples(name)
+    variables = model.init(jax.random.key(0))
+    assert type(variables.params) is dict
+
+    @jax.jit
+    def loss(params):
+        outputs, stats = model.apply(variables._replace(params=params), x, train=True, key=jax.random.key(1))
+        return jnp.mean(model.loss(outputs, y)), (outputs, stats)
+
+    (before, (outputs, stats)), gradient = jax.value_and_grad(loss, has_aux=True)(variables.params)
+    after, _ = loss(trees.add_scaled(variables.params, -1e-3, gradient))
+    assert after < before
+    assert jax.tree.structure(stats) == jax.tree.structure(variables.stats)
+    assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient)) or name == "resnet20"
+    if model.correct is not None:
+        fraction = model.correct(outputs, y)
+        assert fraction.shape == (3,)
+        assert ((fraction >= 0) & (fraction <= 1)).all()
+
+
+@pytest.mark.parametrize("name", ["mlp", "cifar_cnn", "gru"])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float64])
+def test_dtype_of_parameters_outputs_losses_and_statistics(name, dtype):
+    with jax.enable_x64(True):
+        model = small(name, dtype=dtype)
+        x, y = examples(name)
+        variables = model.init(jax.random.key(0))
+        outputs, stats = model.apply(variables, x, train=True, key=jax.random.key(1))
+        at_least_float32 = jnp.promote_types(dtype, jnp.float32)
+        assert {leaf.dtype for leaf in jax.tree.leaves((variables.params, outputs))} == {jnp.dtype(dtype)}
+        assert model.loss(outputs, y).dtype == at_least_float32
+        for leaf in jax.tree.leaves((variables.stats, stats)):
+            assert leaf.dtype == at_least_float32
+
+
+def test_losses_by_hand():
+    linear, logistic, softmax = small("linear"), small("logistic"), small("softmax")
+    np.testing.assert_allclose(linear.loss(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 4.0]])), [5.0])
+    assert linear.correct is None
+    assert logistic.correct is not None
+    assert softmax.correct is not None
+    logit = jnp.array([[0.0], [2.0], [-200.0]])
+    np.testing.assert_allclose(
+        logistic.loss(logit, jnp.array([1, 1, 1])), [np.log(2), np.log1p(np.exp(-2)), 200], rtol=1e-6
+    )
+    np.testing.assert_array_equal(logistic.correct(logit, jnp.array([0, 1, 1])), [1, 1, 0])
+    logits = jnp.array([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
+    wanted = [np.log(3), np.log(np.exp(3) + 2)]
+    np.testing.assert_allclose(softmax.loss(logits, jnp.array([2, 1])), wanted, rtol=1e-6)
+    np.testing.assert_array_equal(softmax.correct(logits, jnp.array([0, 1])), [1, 0])
+
+
+def test_text_loss_ignores_padding():
+    model = small("gru")
+    logits = jnp.zeros((3, 4, 7)).at[1, 0, 2].set(5.0)
+    y = jnp.array([[0, 1, 2, 3], [2, 6, -1, -1], [-1, -1, -1, -1]])
+    sure = -np.log(np.exp(5) / (np.exp(5) + 6))
+    np.testing.assert_allclose(model.loss(logits, y), [np.log(7), (sure + np.log(7)) / 2, 0], rtol=1e-6)
+    assert model.correct is not None
+    np.testing.assert_allclose(model.correct(logits, y), [1 / 4, 1 / 2, 0])
+
+
+def test_dropout_follows_the_key_and_only_in_training():
+    model = small("pfl_cnn")
+    x, _ = examples("pfl_cnn")
+    variables = model.init(jax.random.key(0))
+    run = jax.jit(lambda key: model.apply(variables, x, train=True, key=key)[0])
+    first, again, other = run(jax.random.key(1)), run(jax.random.key(1)), run(jax.random.key(2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    np.testing.assert_array_equal(
+        model.apply(variables, x, train=False)[0],
+        model.apply(variables, x, train=False, key=jax.random.key(1))[0],
+    )
+
+
+def test_padded_examples_stay_out_of_batch_statistics():
+    model = small("cifar_cnn")
+    x, _ = examples("cifar_cnn", batch=4)
+    variables = model.init(jax.random.key(0))
+    run = jax.jit(lambda x, mask: model.apply(variables, x, train=True, key=jax.random.key(1), mask=mask))
+    mask = jnp.array([True, True, False, False])
+    outputs, stats = run(x, mask)
+    other, other_stats = run(x.at[2:].set(1e3), mask)
+    _, alone = model.apply(variables, x[:2], train=True, key=jax.random.key(1))
+    np.testing.assert_array_equal(outputs[:2], other[:2])
+    jax.tree.map(np.testing.assert_array_equal, stats, other_stats)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), stats, alone)
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (stats, variables.stats)), strict=True))
+
+
+def test_a_batch_of_padding_changes_no_statistics_and_makes_no_nan():
+    model = small("cifar_cnn")
+    x, _ = examples("cifar_cnn")
+    variables = model.init(jax.random.key(0))
+    outputs, stats = model.apply(variables, x, train=True, key=jax.random.key(1), mask=jnp.zeros(3, bool))
+    assert jnp.isfinite(outputs).all()
+    jax.tree.map(np.testing.assert_array_equal, stats, variables.stats)
+
+
+def test_evaluation_uses_running_statistics_and_keeps_them():
+    model = small("cifar_cnn")
+    x, _ = examples("cifar_cnn")
+    variables = model.init(jax.random.key(0))
+    together, stats = model.apply(variables, x, train=False)
+    alone, _ = model.apply(variables, x[:1], train=False)
+    np.testing.assert_allclose(together[:1], alone, rtol=1e-4, atol=1e-6)
+    jax.tree.map(np.testing.assert_array_equal, stats, variables.stats)
+
+
+def test_what_a_convolutional_model_says_of_its_parameters():
+    model = build("cifar_cnn", (32, 32, 3), 10)
+    assert model.kinds["BatchNorm_0"] == {"scale": "norm", "bias": "norm"}
+    assert model.kinds["Conv_0"] == {"kernel": "kernel", "bias": "bias"}
+    assert [model.uses[f"Conv_{i}"]["kernel"] for i in range(6)] == [1024, 1024, 256, 256, 64, 64]
+    assert model.uses["Dense_0"] == {"kernel": 1, "bias": 0}
+    assert model.uses["BatchNorm_0"] == {"scale": 0, "bias": 0}
+    without = [name for name, layer in model.input_grad.items() if not all(layer.values())]
+    assert without == ["Conv_0"]
+
+
+def test_what_the_gru_says_of_its_parameters():
+    model = small("gru")
+    assert model.kinds["embedding"] == "embedding"
+    assert model.uses["embedding"] == 0
+    assert {model.uses[name]["kernel"] for name in ("input", "recurrent", "Dense_0")} == {4}
+    assert model.input_grad["embedding"] is False
+    assert model.input_grad["input"]["kernel"] is True
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet20", "gru"])
+def test_ops_see_every_kernel_by_its_path(name):
+    """An algorithm's own ops change the layer that they name, and no other."""
+    model = small(name)
+    x, _ = examples(name)
+    variables = model.init(jax.random.key(0))
+    seen = {}
+
+    def watch(operation):
+        def call(name, x, kernel, *geometry):
+            seen[name] = kernel.shape
+            return operation(name, x, kernel, *geometry)
+
+        return call
+
+    outputs, _ = model.apply(variables, x, train=False, ops=Ops(watch(DEFAULT.dense), watch(DEFAULT.conv)))
+    np.testing.assert_array_equal(outputs, model.apply(variables, x, train=False)[0])
+    kernels = {
+        "/".join(key.key for key in path): leaf.shape
+        for path, leaf in jax.tree_util.tree_leaves_with_path(variables.params)
+        if path[-1].key == "kernel"
+    }
+    assert seen == kernels
+
+
+def test_gru_equals_a_loop():
+    """The formulas of the docstring, one step after another."""
+    with jax.enable_x64(True):
+        model = small("gru", dtype=jnp.float64)
+        x, _ = examples("gru")
+        p = model.init(jax.random.key(0)).params
+        p = jax.tree.map(
+            lambda leaf: np.asarray(leaf + 0.1 * jax.random.normal(jax.random.key(2), leaf.shape)), p
+        )
+
+        def sigmoid(v):
+            return 1 / (1 + np.exp(-v))
+
+        h = np.zeros((3, 5))
+        for t in range(4):
+            a = np.split(p["embedding"][x[:, t]] @ p["input"]["kernel"] + p["input"]["bias"], 3, axis=1)
+            b = np.split(h @ p["recurrent"]["kernel"] + p["recurrent"]["bias"], 3, axis=1)
+            z = sigmoid(a[1] + b[1])
+            h = (1 - z) * np.tanh(a[2] + sigmoid(a[0] + b[0]) * b[2]) + z * h
+        outputs, _ = model.apply(Variables(p), x, train=False)
+        np.testing.assert_allclose(
+            outputs[:, -1], h @ p["Dense_0"]["kernel"] + p["Dense_0"]["bias"], rtol=1e-12
+        )
+
+
+def test_gru_gradient_through_time_against_finite_differences():
+    with jax.enable_x64(True):
+        model = small("gru", dtype=jnp.float64)
+        x, y = examples("gru")
+        variables = model.init(jax.random.key(0))
+
+        def loss(params):
+            return jnp.mean(model.loss(model.apply(Variables(params), x, train=True)[0], y))
+
+        check_grads(loss, (variables.params,), order=1, modes=["rev"])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "classes", "options", "message"),
+    [
+        ("resnet81", (32, 32, 3), 10, {}, "did you mean 'resnet18'"),
+        ("mlp", (8, 8), 10, {"hiden": (4,)}, "did you mean 'hidden'"),
+        ("lenet5", (8, 8, 1), 10, {}, "at least 12x12 pixels"),
+        ("vgg11", (28, 28, 1), 10, {}, "at least 32x32 pixels"),
+        ("resnet18", (784,), 10, {}, r"\(height, width, channels\).*\(784,\)"),
+        ("resnet18", (32, 32, 3), 10, {"norm": "layer"}, "unknown norm of model resnet18 'layer'"),
+        ("logistic", (5,), 3, {}, "takes 2 classes, not 3"),
+        ("gru", (5, 5), 86, {}, r"\(time steps,\)"),
+        ("mlp", (5,), 10, {"dtype": jnp.float64}, "64-bit mode"),
+        ("mlp", (5,), 0, {}, "classes"),
+    ],
+)
+def test_bad_requests_name_the_value_and_what_is_allowed(name, shape, classes, options, message):
+    with pytest.raises(UsageError, match=message):
+        build(name, shape, classes, **options)
