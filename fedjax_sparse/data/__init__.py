@@ -1,1 +1,1 @@
-"""Package."""
+"""Data sets, how they are divided among clients, and who takes part in a round."""
