@@ -13,12 +13,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from fedjax_sparse.types import PyTree
 
+Counts = jax.Array | np.ndarray | Sequence[int]  # i32[L]
 
-def largest(scores: jax.Array, k: jax.Array | int, where: jax.Array | None = None) -> jax.Array:
+
+def largest(scores: jax.Array, k: ArrayLike, where: jax.Array | None = None) -> jax.Array:
     """Marks exactly `k` entries of largest score.
 
     Args:
@@ -33,7 +37,7 @@ def largest(scores: jax.Array, k: jax.Array | int, where: jax.Array | None = Non
     return _largest([scores], k, allowed)[0]
 
 
-def largest_global(scores: PyTree, k: jax.Array | int, among: PyTree) -> PyTree:
+def largest_global(scores: PyTree, k: ArrayLike, among: PyTree) -> PyTree:
     """Marks exactly `k` entries of largest score over all chosen leaves together, as if they were concatenated.
 
     Args:
@@ -51,7 +55,7 @@ def largest_global(scores: PyTree, k: jax.Array | int, among: PyTree) -> PyTree:
     return treedef.unflatten(every)
 
 
-def largest_per_leaf(scores: PyTree, ks: jax.Array | Sequence[int], among: PyTree) -> PyTree:
+def largest_per_leaf(scores: PyTree, ks: Counts, among: PyTree) -> PyTree:
     """Marks exactly `ks[i]` entries of largest score in each chosen leaf i.
 
     Args:
@@ -73,7 +77,7 @@ def _true(leaf: jax.Array) -> jax.Array:
 
 
 def _largest(
-    leaves: Sequence[jax.Array], k: jax.Array | int, allowed: Sequence[jax.Array] | None = None
+    leaves: Sequence[jax.Array], k: ArrayLike, allowed: Sequence[jax.Array] | None = None
 ) -> list[jax.Array]:
     """`largest` over several leaves, without concatenating them."""
     if not leaves:
@@ -113,7 +117,7 @@ def _rank(key: jax.Array, behind: int) -> jax.Array:
 def _search(
     mark: Callable[[jax.Array], list[jax.Array]], k: jax.Array, marked: jax.Array | int, bits: int, dtype: Any
 ) -> tuple[jax.Array, jax.Array]:
-    """Finds the largest unsigned integer at which at least `k` entries are marked; any at which exactly `k` are will do.
+    """Finds the largest integer at which at least `k` entries are marked, or any at which exactly `k` are.
 
     Args:
         mark: Unsigned integer -> bool arrays whose number of True does not grow with the integer.

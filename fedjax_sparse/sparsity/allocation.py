@@ -1,0 +1,104 @@
+"""How a sparsity is shared between layers: shapes -> how many entries each keeps. NumPy only.
+
+Shapes come as an ordered mapping from names to shapes; a kernel's last two axes are inputs and outputs, those
+before them are spatial. Counts come in the same order.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+
+import numpy as np
+
+from fedjax_sparse import errors
+from fedjax_sparse.sparsity.schedules import CountRule, round_pruned
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+def uniform(shapes: Shapes, sparsity: float, rule: CountRule = round_pruned) -> np.ndarray:
+    """The same sparsity everywhere.
+
+    Args:
+        shapes: Name -> shape of each leaf that may be pruned.
+        sparsity: Fraction of zeros, in [0, 1).
+        rule: (total size, sparsity) -> total number kept.
+
+    Returns:
+        i32[L]; the sum is exactly what `rule` says of all entries together.
+    """
+    errors.check_range("sparsity", sparsity, 0, 1, high_open=True)
+    sizes = _sizes(shapes)
+    total = rule(int(sizes.sum()), sparsity)
+    return _apportion(sizes * (total / max(sizes.sum(), 1)), sizes, total, shapes)
+
+
+def erk(shapes: Shapes, sparsity: float, rule: CountRule = round_pruned) -> np.ndarray:
+    """Erdős-Rényi-kernel: a layer's density is proportional to (sum of its dimensions) / (their product).
+
+    Layers whose density would exceed 1 are dense, and the others share what is left, until none exceeds it:
+    RigL (arXiv 1911.11134).
+
+    Args:
+        shapes: Name -> shape of each leaf that may be pruned.
+        sparsity: Fraction of zeros over all of them, in [0, 1).
+        rule: (total size, sparsity) -> total number kept.
+
+    Returns:
+        i32[L]; the sum is exactly what `rule` says of all entries together.
+    """
+    errors.check_range("sparsity", sparsity, 0, 1, high_open=True)
+    sizes = _sizes(shapes)
+    sums = np.array([sum(shape) for shape in shapes.values()], np.float64)
+    total = rule(int(sizes.sum()), sparsity)
+    dense = np.zeros(len(sizes), bool)
+    while True:
+        epsilon = (total - sizes[dense].sum()) / max(sums[~dense].sum(), 1)
+        over = ~dense & (epsilon * sums > sizes)
+        if not over.any():
+            return _apportion(np.where(dense, sizes, epsilon * sums), sizes, total, shapes)
+        dense |= over
+
+
+def erk_linear(shapes: Shapes, sparsity: float, biases: Mapping[str, int] | None = None) -> np.ndarray:
+    """FedDST's form of ERK (arXiv 2112.09824, official code): layer sparsities are rescaled, not densities.
+
+        s_l = c (1 - sum(dimensions) / product(dimensions)), with c such that the mean over entries is `sparsity`
+
+    Args:
+        shapes: Name -> shape of each kernel.
+        sparsity: Mean sparsity, in [0, 1).
+        biases: Name -> entries of the layer's bias. The official code counts them in the layer's size, although it
+            never prunes them; none by default.
+
+    Returns:
+        i32[L], floor((1 - s_l) size_l) entries kept of each kernel; the sum is only near (1 - sparsity) of all.
+    """
+    errors.check_range("sparsity", sparsity, 0, 1, high_open=True)
+    kernels = _sizes(shapes)
+    sizes = kernels + np.array([(biases or {}).get(name, 0) for name in shapes])
+    raw = 1 - np.array([sum(shape) for shape in shapes.values()]) / kernels
+    scaled = raw * (sparsity * sizes.sum() / (raw * sizes).sum())
+    kept = np.minimum(np.floor((1 - scaled) * sizes), kernels)
+    return _none_empty(kept, kernels, shapes)
+
+
+def _sizes(shapes: Shapes) -> np.ndarray:
+    return np.array([prod(shape) for shape in shapes.values()], np.int64)
+
+
+def _apportion(targets: np.ndarray, sizes: np.ndarray, total: int, shapes: Shapes) -> np.ndarray:
+    """Rounds targets[L] to integers that sum to `total`, none above its size; largest remainders first."""
+    kept = np.minimum(np.floor(targets).astype(np.int64), sizes)
+    for layer in np.argsort(kept - targets, kind="stable")[: total - kept.sum()]:
+        kept[layer] += 1
+    return _none_empty(kept, sizes, shapes)
+
+
+def _none_empty(kept: np.ndarray, sizes: np.ndarray, shapes: Shapes) -> np.ndarray:
+    for name, layer_kept, size in zip(shapes, kept, sizes, strict=True):
+        if layer_kept < 1 <= size:
+            raise errors.UsageError(
+                f"sparsity leaves layer {name!r} with {int(layer_kept)} of {size} entries; "
+                "allowed: at least 1 (lower the sparsity or leave the layer out)"
+            )
+    return kept.astype(np.int32)

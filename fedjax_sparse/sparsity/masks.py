@@ -1,0 +1,98 @@
+"""Which parameters live: boolean pytrees shaped exactly like the parameters, all True on leaves never pruned.
+
+`among`, here and elsewhere, is a pytree of Python bools, one for each leaf: where pruning is allowed.
+"""
+
+from collections.abc import Callable, Collection
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from fedjax_sparse import errors, trees
+from fedjax_sparse.sparsity import saliency, topk
+from fedjax_sparse.types import PyTree
+
+KINDS = ("kernel", "bias", "norm", "embedding")
+SCOPES = {"all": KINDS, "kernels": ("kernel",)}
+
+
+def prunable(kinds: PyTree, chosen: Collection[str]) -> PyTree:
+    """Python bool for each leaf: whether its kind is one of those chosen (see `KINDS` and `SCOPES`)."""
+    for kind in chosen:
+        if kind not in KINDS:
+            errors.unknown_name("kind of parameter", kind, KINDS)
+    return jax.tree.map(lambda kind: kind in chosen, kinds)
+
+
+def ones(params: PyTree) -> PyTree:
+    """Everything lives."""
+    return jax.tree.map(lambda leaf: jnp.ones_like(leaf, bool), params)
+
+
+def apply(mask: PyTree, tree: PyTree) -> PyTree:
+    """The tree, exactly zero outside the mask: a NaN there does not get through."""
+    return jax.tree.map(lambda keep, leaf: jnp.where(keep, leaf, jnp.zeros_like(leaf)), mask, tree)
+
+
+def magnitude(params: PyTree, k: ArrayLike, among: PyTree) -> PyTree:
+    """The `k` weights of largest magnitude over all chosen leaves together; ties to the first."""
+    return topk.largest_global(saliency.magnitude(params), k, among)
+
+
+def nonzero(params: PyTree, among: PyTree) -> PyTree:
+    """The weights that are not zero; all of them on the leaves not chosen."""
+    return jax.tree.map(
+        lambda chosen, leaf: leaf != 0 if chosen else jnp.ones_like(leaf, bool), among, params
+    )
+
+
+def count(mask: PyTree, among: PyTree) -> jax.Array:
+    """How many entries live on the chosen leaves, i32[]; `trees.count_nonzero` counts each leaf."""
+    return jnp.sum(jnp.where(np.array(jax.tree.leaves(among)), trees.count_nonzero(mask), 0), dtype=jnp.int32)
+
+
+def density(mask: PyTree) -> jax.Array:
+    """Share of each leaf that lives, f32[L]; 1 on leaves without entries."""
+    sizes = np.array(trees.sizes(mask))
+    return jnp.where(sizes > 0, trees.count_nonzero(mask) / np.maximum(sizes, 1).astype(np.float32), 1)
+
+
+def intersect(a: PyTree, b: PyTree) -> PyTree:
+    """What lives in both."""
+    return jax.tree.map(jnp.logical_and, a, b)
+
+
+def union(a: PyTree, b: PyTree) -> PyTree:
+    """What lives in either."""
+    return jax.tree.map(jnp.logical_or, a, b)
+
+
+def iou(a: PyTree, b: PyTree, among: PyTree) -> jax.Array:
+    """Intersection over union on the chosen leaves, f32[]; 1 where both masks are empty."""
+    both, either = count(intersect(a, b), among), count(union(a, b), among)
+    return jnp.where(either > 0, both / jnp.maximum(either, 1), 1)
+
+
+def allocate(
+    allocation: Callable[[dict[str, tuple[int, ...]], float], np.ndarray],
+    params: PyTree,
+    sparsity: float,
+    among: PyTree,
+) -> np.ndarray:
+    """How many entries each leaf keeps, i32[L]: by a rule of `allocation` on the chosen leaves, all on the others.
+
+    Args:
+        allocation: (name -> shape, sparsity) -> i32[number of names], such as `allocation.erk`.
+        params: The parameters, or their shapes and dtypes.
+        sparsity: Fraction of zeros over the chosen leaves together, in [0, 1).
+        among: Python bool for each leaf.
+    """
+    paths = jax.tree_util.tree_leaves_with_path(params)
+    shapes = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in paths}
+    chosen = np.array(jax.tree.leaves(among))
+    kept = np.array(trees.sizes(params), np.int32)
+    names = [name for name, yes in zip(shapes, chosen, strict=True) if yes]
+    kept[chosen] = allocation({name: shapes[name] for name in names}, sparsity)
+    return kept
