@@ -1,20 +1,18 @@
 """Folders prepared by tensorflow-datasets as ArrayRecord, read without TensorFlow.
 
-tensorflow-datasets is imported where it is used: it takes half a second, and most runs do without it.
+tensorflow-datasets is imported where it is used: it takes half a second, and most runs do without it. Its builders
+are `Any` here: their annotations do not describe what a type checker sees after their decorators.
 """
 
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fedjax_sparse.data.files import Arrays
 from fedjax_sparse.errors import UsageError
-
-if TYPE_CHECKING:
-    import tensorflow_datasets as tfds
 
 _BLOCK = 4096  # examples decoded at a time; three times as fast as one by one
 _INFO = "dataset_info.json"
@@ -49,7 +47,7 @@ def read(folder: Path) -> Arrays:
     return read_builder(builder, str(folder))
 
 
-def read_builder(builder: "tfds.core.DatasetBuilder", where: str) -> Arrays:
+def read_builder(builder: Any, where: str) -> Arrays:
     """All images and labels of a builder whose data are prepared; see `read`."""
     keys = _keys(builder.info, where)
     splits = set(builder.info.splits)
@@ -76,27 +74,23 @@ def _check_format(folder: Path) -> None:
         raise UsageError(f"{folder}: prepared as {file_format}, which needs TensorFlow to read; {hint}")
 
 
-def _keys(info: "tfds.core.DatasetInfo", where: str) -> tuple[str, str]:
-    import tensorflow_datasets as tfds
-
-    keys: Any = info.supervised_keys
-    features: Any = info.features
+def _keys(info: Any, where: str) -> tuple[str, str]:
+    keys, features = info.supervised_keys, info.features
     if keys is None or len(keys) != 2 or not all(isinstance(key, str) and key in features for key in keys):
         raise UsageError(f"{where}: not a classification set: its supervised keys are {keys}")
     image, label = (features[key] for key in keys)
-    is_image = isinstance(image, tfds.features.Tensor | tfds.features.Image) and len(image.shape) == 3
-    if not is_image or image.np_dtype != np.uint8 or label.shape != () or label.np_dtype.kind not in "iu":
+    is_image = isinstance(image.shape, tuple) and len(image.shape) == 3 and image.np_dtype == np.uint8
+    is_label = label.shape == () and np.issubdtype(label.np_dtype, np.integer)
+    if not (is_image and is_label):
         raise UsageError(
             f"{where}: not an image classification set: its supervised keys are {image} and {label}"
         )
     return keys
 
 
-def _read_split(
-    builder: "tfds.core.DatasetBuilder", split: str, keys: tuple[str, str], where: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _read_split(builder: Any, split: str, keys: tuple[str, str], where: str) -> tuple[np.ndarray, np.ndarray]:
     try:
-        source: Any = builder.as_data_source(split=split)
+        source = builder.as_data_source(split)
         y = np.empty(len(source), np.int32)
         x = np.empty((len(source), *np.shape(source[0][keys[0]])), np.uint8)
         for start in range(0, len(source), _BLOCK):
