@@ -1,1 +1,41 @@
-"""Vectorised simulation of sparse federated learning in JAX."""
+"""Vectorised simulation of sparse federated learning in JAX.
+
+The public names are imported when they are first used: importing JAX takes longer than `fedjax-sparse --help` may.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedjax_sparse.config import RunConfig, configure
+    from fedjax_sparse.data.datasets import load as load_dataset
+    from fedjax_sparse.models.model import build as build_model
+    from fedjax_sparse.simulation import simulate
+
+__version__ = "0.1.0"
+
+# Public name -> module and name there.
+_PUBLIC = {
+    "RunConfig": "config:RunConfig",
+    "build_model": "models.model:build",
+    "configure": "config:configure",
+    "load_dataset": "data.datasets:load",
+    "simulate": "simulation:simulate",
+}
+
+__all__ = ["RunConfig", "__version__", "build_model", "configure", "load_dataset", "simulate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _PUBLIC[name].split(":")
+    value = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    globals()[name] = value  # the next use does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from fedjax_sparse import costs, errors, lr_schedule, models, registry
-from fedjax_sparse.data import partition
+from fedjax_sparse.data import partition, sampling
+from fedjax_sparse.entry import Entry
 from fedjax_sparse.hyperparameters import Hyperparameters
 from fedjax_sparse.options import (
     AT_LEAST_ONE,
@@ -36,6 +39,17 @@ from fedjax_sparse.options import (
 MAX_SEED = 2**31 - 1
 SEED = Range(low=0, high=MAX_SEED)
 FRACTION = Range(low=0, high=1, high_open=True)
+
+
+# The first option of each section of `--help`.
+SECTIONS = {
+    "dataset": "data",
+    "partition": "partition",
+    "clients": "population",
+    "rounds": "training",
+    "server_opt": "server",
+    "encoding": "run",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +165,13 @@ def check(config: RunConfig) -> None:
             f"--cohort-size = {config.cohort_size} is more than --clients = {config.clients}; "
             f"allowed: 1 to {config.clients}, or all"
         )
+    sampling.make(
+        config.participation,
+        clients=config.clients,
+        cohort_size=config.places,
+        sizes=np.ones(config.clients, np.int64),
+        dropout=config.dropout,
+    )
 
 
 def configure(algorithm: str, **values: Any) -> RunConfig:
@@ -164,18 +185,24 @@ def configure(algorithm: str, **values: Any) -> RunConfig:
         UsageError: an unknown name, or a value or combination that is not allowed.
     """
     entry = registry.entry(algorithm)
-    of_run, of_algorithm = names(RunConfig), names(entry.hyperparameters)
-    for name in values:
-        if name not in of_run | of_algorithm:
-            errors.unknown_name(f"option of {algorithm}", name, of_run | of_algorithm)
+    check_names(entry, values)
     if "local_epochs" in values and values.get("local_steps") is not None:
         raise errors.UsageError(
             f"--local-epochs = {values['local_epochs']} and --local-steps = {values['local_steps']} "
             "exclude each other; state one"
         )
+    of_run, of_algorithm = names(RunConfig), names(entry.hyperparameters)
     hyper = entry.hyperparameters(**{name: values[name] for name in values if name in of_algorithm})
     of_run_values = {**entry.overrides, **{name: values[name] for name in values if name in of_run}}
     return RunConfig(algorithm=algorithm, hyper=hyper, **of_run_values)
+
+
+def check_names(entry: Entry, values: Iterable[str]) -> None:
+    """Raises a `UsageError` for the first name that is no option of a run of this algorithm."""
+    allowed = names(RunConfig) | names(entry.hyperparameters)
+    for name in values:
+        if name not in allowed:
+            errors.unknown_name(f"option of {entry.name}", name, allowed)
 
 
 def names(cls: type[Options]) -> set[str]:
@@ -197,26 +224,22 @@ def to_toml_dict(config: RunConfig) -> dict[str, Any]:
 
 def from_toml_dict(table: Mapping[str, Any]) -> RunConfig:
     """The inverse of `to_toml_dict`; missing keys take their defaults."""
-    algorithm, values = flatten(table)
+    algorithm, values, own = split(table)
     if algorithm is None:
         raise errors.UsageError("the configuration names no algorithm; add [algorithm] with name = ...")
-    return configure(algorithm, **values)
+    return configure(algorithm, **values, **own)
 
 
-def flatten(table: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
-    """The algorithm's name, if there is one, and all other values side by side."""
-    values = {name: value for name, value in table.items() if name != "algorithm"}
+def split(table: Mapping[str, Any]) -> tuple[str | None, dict[str, Any], dict[str, Any]]:
+    """The algorithm's name (None if there is none), the options of the run, and those of the algorithm."""
+    values = {key: value for key, value in table.items() if key != "algorithm"}
     own = table.get("algorithm", {})
-    if not isinstance(own, Mapping):
+    name = own.get("name", "") if isinstance(own, Mapping) else None
+    if not isinstance(name, str):
         raise errors.UsageError(
             f"algorithm = {own!r} is not valid; allowed: a table [algorithm] with name = ..."
         )
-    name = own.get("name")
-    if not isinstance(name, str | None):
-        raise errors.UsageError(
-            f"[algorithm] name = {name!r} is not valid; allowed: the name of an algorithm"
-        )
-    return name, values | {key: value for key, value in own.items() if key != "name"}
+    return name or None, values, {key: value for key, value in own.items() if key != "name"}
 
 
 def read(path: str | Path) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def declared_options(cls: type[Options]) -> Iterator[Option]:
 
 def _checked(declared: Option, value: Any) -> Any:
     """The value, an int made a float where the option is one; raises `UsageError` if it is not allowed."""
-    kinds = _alternatives(declared.annotation)
+    kinds = alternatives(declared.annotation)
     choices = [choice for kind in kinds for choice in typing.get_args(kind)]
     plain = [kind for kind in kinds if isinstance(kind, type)]
     if any(type(value) is kind for kind in plain) or value in choices:
@@ -110,12 +110,12 @@ def type_name(declared: Option) -> str:
     """The type of an option in words: `int`, `examples | uniform`, `int | auto`."""
     return " | ".join(
         kind.__name__ if isinstance(kind, type) else " | ".join(map(str, typing.get_args(kind)))
-        for kind in _alternatives(declared.annotation)
+        for kind in alternatives(declared.annotation)
         if kind is not types.NoneType
     )
 
 
-def _alternatives(annotation: Any) -> tuple[Any, ...]:
+def alternatives(annotation: Any) -> tuple[Any, ...]:
     """The members of a union, or the annotation itself."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return typing.get_args(annotation)

@@ -17,7 +17,7 @@ ENTRIES = (
     Entry(
         name="random-pruning",
         summary="FedSparsify's schedule, with entries pruned in one random order",
-        factory="fedjax_sparse.baselines.random_pruning:random_pruning",
+        factory="fedjax_sparse.algorithms.fedsparsify:random_pruning",
         hyperparameters=hyperparameters.RandomPruning,
         system="FedSparsify",
         references=("stripelis2022fedsparsify",),

@@ -1,0 +1,8 @@
+"""`python -m fedjax_sparse` is `fedjax-sparse`."""
+
+import sys
+
+from fedjax_sparse.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
