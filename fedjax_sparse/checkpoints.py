@@ -1,0 +1,256 @@
+"""Checkpoints: the state of a run on disk, there completely or not at all, and never silently wrong.
+
+    FOLDER/<step>/arrays/           every leaf that holds anything, written by Orbax
+    FOLDER/<step>/checkpoint.json   the metric, the extra values, and each leaf's path, shape and dtype
+    FOLDER/<step>/sha256.json       the SHA-256 of every other file
+
+Orbax restores a flipped byte without a word, so every digest is compared before anything is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fedjax_sparse.errors import RunError, UsageError
+
+if TYPE_CHECKING:  # JAX and Orbax take a second to import, and whoever only lists steps needs neither
+    from fedjax_sparse.types import PyTree
+
+_ARRAYS, _CONTENTS, _DIGESTS, _SCRATCH = "arrays", "checkpoint.json", "sha256.json", "unfinished-"
+
+
+def save(
+    folder: Path, step: int, state: PyTree, extra: dict[str, Any], *, metric: float | None = None
+) -> None:
+    """Writes a checkpoint, then removes those that it makes superfluous.
+
+    It is written in a scratch folder and renamed when complete, so a run killed at any moment leaves usable
+    checkpoints behind. Kept are the last two and the best one (the earlier of equals). Checkpoints of later steps
+    belong to a future that is being replaced, because the run was resumed from before them: they go too.
+
+    Args:
+        folder: Where a run's checkpoints lie; made if it is not there.
+        step: At least 0. A checkpoint of the same step is replaced.
+        state: Pytree of JAX or NumPy arrays, not all of size zero; random keys as `jax.random.key_data`.
+        extra: What else has to survive, as JSON knows it; integers may have any size.
+        metric: Higher is better; None or NaN is never the best.
+
+    Raises:
+        RunError: The disk is full or not writable; the checkpoints that were there are untouched.
+    """
+    target = folder / str(step)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(f"{_SCRATCH}*"):
+            shutil.rmtree(leftover)
+        with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder, ignore_cleanup_errors=True) as name:
+            scratch = Path(name)
+            new = scratch / "new"
+            new.mkdir()
+            _write_arrays(new / _ARRAYS, state)
+            _write_json(new / _CONTENTS, {"metric": metric, "extra": extra, "leaves": _describe(state)})
+            _write_json(new / _DIGESTS, _digests(new))
+            if target.exists():
+                target.rename(scratch / "replaced")
+            new.rename(target)
+            _prune(folder, step, scratch)
+    except (OSError, ValueError) as error:  # Orbax reports a failed write as a ValueError
+        raise RunError(f"cannot write checkpoint {target}: {error}") from error
+
+
+def restore(
+    folder: Path,
+    template: PyTree,
+    *,
+    step: int | None = None,
+    report: Callable[[str], Any] = warnings.warn,
+) -> tuple[int, PyTree, dict[str, Any]]:
+    """Reads a checkpoint after verifying the digest of each of its files.
+
+    Args:
+        folder: Where a run's checkpoints lie.
+        template: Pytree of arrays with the structure, shapes and dtypes of the saved state. Each leaf comes back as
+            what the template's leaf is, a NumPy or a JAX array, on the same devices.
+        step: Which checkpoint; None for the last good one.
+        report: Called with one line for each damaged checkpoint that is passed over.
+
+    Returns:
+        The step, the state, bit for bit as it was saved, and `extra`.
+
+    Raises:
+        RunError: No checkpoint is good, or the one asked for is not.
+        UsageError: The checkpoint is good, but of another structure, shape or dtype than the template.
+    """
+    if step is None:
+        step = common_step([folder], report=report)
+    elif damage := _damage(folder / str(step)):
+        raise RunError(damage)
+    checkpoint = folder / str(step)
+    contents = _read_contents(checkpoint)
+    _check_fit(checkpoint, contents["leaves"], _describe(template))
+    return step, _read_arrays(checkpoint / _ARRAYS, template), contents["extra"]
+
+
+def steps(folder: Path) -> list[int]:
+    """The steps of all checkpoints that were once complete, ascending; damage since then is not looked for."""
+    return sorted(int(entry.name) for entry in folder.glob("*") if entry.name.isdecimal())
+
+
+def common_step(folders: Sequence[Path], *, report: Callable[[str], Any] = warnings.warn) -> int:
+    """The last step of which every folder has a good checkpoint: where several seeds can go on together.
+
+    Args:
+        folders: At least one folder of checkpoints.
+        report: Called with one line for each step that is passed over because a checkpoint is damaged.
+
+    Raises:
+        RunError: There is none.
+    """
+    shared = set.intersection(*(set(steps(folder)) for folder in folders))
+    for step in sorted(shared, reverse=True):
+        damage = next(filter(None, (_damage(folder / str(step)) for folder in folders)), None)
+        if damage is None:
+            return step
+        report(f"{damage}; using the one before")
+    raise RunError(f"no usable checkpoint in {', '.join(map(str, folders))}")
+
+
+def select_best(folder: Path) -> int | None:
+    """The step with the highest metric, the earlier of equals; None if no checkpoint has a metric."""
+    metrics = {step: _metric(folder / str(step)) for step in steps(folder)}
+    known = {step: metric for step, metric in metrics.items() if metric is not None and metric == metric}
+    return max(known, key=known.__getitem__, default=None)
+
+
+def _prune(folder: Path, step: int, scratch: Path) -> None:
+    """Moves to `scratch` what is later than `step`, then all but the last two and the best."""
+
+    def discard(unwanted: list[int]) -> None:
+        for other in unwanted:
+            (folder / str(other)).rename(scratch / str(other))
+
+    discard([other for other in steps(folder) if other > step])
+    keep = {*steps(folder)[-2:], select_best(folder)}
+    discard([other for other in steps(folder) if other not in keep])
+
+
+def _damage(checkpoint: Path) -> str | None:
+    """One line on what is wrong with a checkpoint's files; None if all are as they were written."""
+    try:
+        written = _read_digests(checkpoint)
+        found = _digests(checkpoint)
+    except (OSError, ValueError) as error:
+        return f"checkpoint {checkpoint} cannot be read: {error}"
+    wrong = [name for name, digest in written.items() if found.get(name) != digest]
+    if not wrong:
+        return None
+    what = "is not what was written" if wrong[0] in found else "is missing"
+    return f"checkpoint {checkpoint} is damaged: {wrong[0]} {what}"
+
+
+def _digests(checkpoint: Path) -> dict[str, str]:
+    """The SHA-256 of every file but the one that records them, by relative path."""
+    files = (file for file in sorted(checkpoint.rglob("*")) if file.is_file() and file.name != _DIGESTS)
+    return {file.relative_to(checkpoint).as_posix(): _digest(file) for file in files}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_digests(checkpoint: Path) -> dict[str, str]:
+    digests = json.loads((checkpoint / _DIGESTS).read_bytes())
+    if not isinstance(digests, dict) or _CONTENTS not in digests:
+        raise ValueError(f"{_DIGESTS} is not what was written")
+    return digests
+
+
+def _read_contents(checkpoint: Path) -> dict[str, Any]:
+    content = (checkpoint / _CONTENTS).read_bytes()
+    if hashlib.sha256(content).hexdigest() != _read_digests(checkpoint)[_CONTENTS]:
+        raise ValueError(f"{_CONTENTS} is not what was written")
+    return json.loads(content)
+
+
+def _metric(checkpoint: Path) -> float | None:
+    """The metric that was saved; None without one, or if that file is damaged."""
+    try:
+        return _read_contents(checkpoint)["metric"]
+    except (OSError, ValueError):
+        return None
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _describe(state: PyTree) -> list[list]:
+    """Path, shape and dtype of each leaf, in the form in which JSON gives them back."""
+    import jax
+
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return [[jax.tree_util.keystr(path), list(leaf.shape), leaf.dtype.name] for path, leaf in leaves]
+
+
+def _check_fit(checkpoint: Path, saved: list[list], wanted: list[list]) -> None:
+    """Raises a `UsageError` that names the first leaf in which the two descriptions differ."""
+    for old, new in itertools.zip_longest(saved, wanted):
+        if old != new:
+            raise UsageError(
+                f"checkpoint {checkpoint} belongs to another configuration: "
+                f"it holds {_leaf(old)}, this one needs {_leaf(new)}"
+            )
+
+
+def _leaf(description: list | None) -> str:
+    if description is None:
+        return "no further array"
+    path, shape, dtype = description
+    return f"{path} {dtype}[{','.join(map(str, shape))}]"
+
+
+def _write_arrays(folder: Path, state: PyTree) -> None:
+    """Writes the leaves under their numbers, without those of size zero, which Orbax does not bring back."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    leaves = [np.asarray(leaf) for leaf in jax.device_get(jax.tree.leaves(state))]
+    needed, free = sum(leaf.nbytes for leaf in leaves), shutil.disk_usage(folder.parent).free
+    if needed > free:  # Orbax would fail as well, but with a traceback for every leaf
+        raise OSError(f"{needed:,} bytes are needed, {free:,} are free")
+    with ocp.PyTreeCheckpointer() as writer:
+        writer.save(folder.absolute(), {str(i): leaf for i, leaf in enumerate(leaves) if leaf.size})
+
+
+def _read_arrays(folder: Path, template: PyTree) -> PyTree:
+    """Reads what `_write_arrays` wrote into the structure and onto the devices of the template."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    with ocp.PyTreeCheckpointer() as reader:
+        saved = reader.restore(folder.absolute())
+
+    def value(number: int, leaf: Any) -> Any:
+        array = saved[str(number)] if leaf.size else np.empty(leaf.shape, leaf.dtype)
+        if not isinstance(leaf, jax.Array):
+            return array
+        # An array that is not committed to a device must stay so, or it can no longer meet those of a mesh.
+        return jax.device_put(array, leaf.sharding) if leaf.committed else jax.numpy.array(array)
+
+    leaves, structure = jax.tree.flatten(template)
+    return jax.tree.unflatten(structure, [value(number, leaf) for number, leaf in enumerate(leaves)])
