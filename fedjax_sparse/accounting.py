@@ -1,9 +1,18 @@
 """Counts of what is sent and what is computed, taken inside a round; `costs` turns them into bytes and FLOPs."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 from fedjax_sparse.types import Message, Trained, Work
+
+
+class Report(NamedTuple):
+    """What one client's work reports of its training: the mean loss f[] and the work done."""
+
+    loss: jax.Array
+    work: Work
 
 
 def dense_message(size: int, sent: jax.Array) -> Message:

@@ -9,12 +9,12 @@ from fedjax_sparse.types import PyTree
 
 
 def add(a: PyTree, b: PyTree) -> PyTree:
-    """a + b."""
+    """Sum, a + b."""
     return jax.tree.map(jnp.add, a, b)
 
 
 def sub(a: PyTree, b: PyTree) -> PyTree:
-    """a - b."""
+    """Difference, a - b."""
     return jax.tree.map(jnp.subtract, a, b)
 
 
@@ -24,7 +24,7 @@ def scale(tree: PyTree, factor: jax.Array | float) -> PyTree:
 
 
 def add_scaled(a: PyTree, factor: jax.Array | float, b: PyTree) -> PyTree:
-    """a + factor * b, in the dtypes of `a`."""
+    """Sum of a and factor * b, in the dtypes of `a`."""
     return jax.tree.map(lambda x, y: (x + factor * y).astype(x.dtype), a, b)
 
 

@@ -71,3 +71,9 @@ def unpack(packed: PyTree, template: PyTree) -> PyTree:
         return jnp.unpackbits(leaf, count=like.size).reshape(like.shape).astype(bool)
 
     return jax.tree.map(one, packed, template)
+
+
+def no_client_state(variables: Variables, key: jax.Array) -> tuple[()]:
+    """`Algorithm.init_client` of algorithms whose clients keep nothing."""
+    del variables, key
+    return ()

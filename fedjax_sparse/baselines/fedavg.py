@@ -1,0 +1,67 @@
+"""Federated averaging, with any server optimiser (FedAvg, FedAvgM, FedAdam)."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from fedjax_sparse import trees
+from fedjax_sparse.accounting import Report, dense_message, training_work
+from fedjax_sparse.clients.local_training import make_gradient
+from fedjax_sparse.clients.state_store import no_client_state
+from fedjax_sparse.hyperparameters import FedAvg
+from fedjax_sparse.server.optimizer import server_step, weighted_step
+from fedjax_sparse.types import Algorithm, Federation, Metrics, PyTree, State, Variables
+
+
+class Server(NamedTuple):
+    """The server's model and the state of its optimiser."""
+
+    variables: Variables
+    opt: PyTree
+
+
+def fedavg(federation: Federation, hyper: FedAvg) -> Algorithm:
+    """Clients train the server's model; the server steps along the mean of their steps.
+
+    Round t, for each client i of the cohort, with weight p_i proportional to its examples (or uniform):
+
+        w_i     = local SGD from w_t
+        w_{t+1} = server optimiser's step from w_t with gradient -sum_i p_i (w_i - w_t)
+
+    `server_optimizer = optax.sgd(1.0)` is FedAvg: w_{t+1} = sum_i p_i w_i. Momentum gives FedAvgM, Adam FedAdam.
+    Everything travels dense, both ways.
+
+    References:
+        McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized Data (arXiv 1602.05629);
+        Reddi et al., Adaptive Federated Optimization (arXiv 2003.00295).
+    """
+    del hyper  # FedAvg has no hyper-parameters of its own
+    gradient = make_gradient(federation.loss)
+    optimizer = federation.server_optimizer
+    live = jnp.asarray(trees.sizes(federation.params), jnp.int32)
+    message_size = trees.size(federation.params) + federation.stats_size
+
+    def init(variables, key):
+        del key
+        return Server(variables, optimizer.init(variables.params))
+
+    def work(shared, client_state, client, key):
+        server, t = shared
+        trained = federation.train(gradient, server.variables, client, t, key)
+        step = weighted_step(trained.variables, server.variables, client.weight)
+        return step, client_state, Report(trained.loss, training_work(trained, live))
+
+    def round_fn(state, cohort, t, key):
+        total, client_states, report = federation.over_clients(
+            work, (state.server, t), state.client, cohort, key
+        )
+        server = Server(*server_step(optimizer, *state.server, total, cohort.weight))
+        up = dense_message(message_size, cohort.present)
+        down = dense_message(message_size, cohort.invited)
+        return State(server, client_states), Metrics(up, down, report.work, report.loss, {})
+
+    def model(server, client_state):
+        del client_state
+        return server.variables
+
+    return Algorithm(init, no_client_state, None, round_fn, model)

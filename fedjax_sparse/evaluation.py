@@ -1,0 +1,64 @@
+"""The test metrics of a model, over a whole test set in fixed-size batches."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_sparse.models.model import Model
+from fedjax_sparse.types import Variables
+
+
+class TestSet(NamedTuple):
+    """A test set cut into K batches, the last one padded: x[K, B, ...], y[K, B, ...], mask bool[K, B]."""
+
+    x: np.ndarray
+    y: np.ndarray
+    mask: np.ndarray
+
+
+class Scores(NamedTuple):
+    """Mean loss f[] and accuracy f[] (NaN for problems without classes) over a test set."""
+
+    loss: jax.Array
+    accuracy: jax.Array
+
+
+def batched(x: np.ndarray, y: np.ndarray, batch_size: int) -> TestSet:
+    """Cuts M examples into ceil(M / B) batches of equal size."""
+    count = len(x)
+    batch_size = min(batch_size, count)
+    extra = -count % batch_size
+
+    def cut(array: np.ndarray) -> np.ndarray:
+        padded = np.concatenate([array, np.zeros((extra, *array.shape[1:]), array.dtype)])
+        return padded.reshape(-1, batch_size, *array.shape[1:])
+
+    return TestSet(cut(x), cut(y), cut(np.ones(count, bool)))
+
+
+def make_evaluate(model: Model, preprocess: Callable) -> Callable[[Variables, TestSet], Scores]:
+    """Builds (variables, test set) -> `Scores`; every example counts once, whatever the batch size."""
+
+    def evaluate(variables: Variables, test: TestSet) -> Scores:
+        key = jax.random.key(0)  # evaluation draws nothing; the model's interface asks for a key
+
+        def add_batch(sums, batch):
+            x, y, mask = batch
+            inputs = preprocess(x, key, False)
+            outputs, _ = model.apply(variables, inputs, train=False, key=key, mask=mask)
+            losses = model.loss(outputs, y)
+            correct = jnp.full_like(losses, jnp.nan) if model.correct is None else model.correct(outputs, y)
+            return jax.tree.map(
+                lambda total, v: total + jnp.sum(jnp.where(mask, v, 0)), sums, (losses, correct)
+            ), None
+
+        dtype = jnp.result_type(float)
+        zeros = (jnp.zeros((), dtype), jnp.zeros((), dtype))
+        (loss, correct), _ = jax.lax.scan(add_batch, zeros, test)
+        examples = jnp.sum(test.mask)
+        return Scores(loss / examples, correct / examples)
+
+    return evaluate

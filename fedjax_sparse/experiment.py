@@ -1,0 +1,228 @@
+"""One run from its configuration to its folder: build, drive, record, stop, resume."""
+
+import dataclasses
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+from fedjax_sparse import config as configs
+from fedjax_sparse import interrupts, plotting, records, registry, simulation
+from fedjax_sparse.config import RunConfig
+from fedjax_sparse.data import datasets, partition
+from fedjax_sparse.data import population as populations
+from fedjax_sparse.data.population import Padding, padding
+from fedjax_sparse.models import model as models
+from fedjax_sparse.progress import display, facts
+from fedjax_sparse.recorder import Recorder
+from fedjax_sparse.records import RunFolder
+from fedjax_sparse.setting import Setting, make_setting
+from fedjax_sparse.simulation import Resume
+from fedjax_sparse.types import Algorithm
+
+STDERR = Console(stderr=True)
+
+
+class Experiment(NamedTuple):
+    """A configuration made real.
+
+    Attributes:
+        config: With every automatic choice filled in.
+        algorithm: Ready to run.
+        setting: Where it runs.
+        holdings: i64[N, K] examples of each class, or i64[N, 1] examples, that each client holds.
+    """
+
+    config: RunConfig
+    algorithm: Algorithm
+    setting: Setting
+    holdings: np.ndarray
+
+
+def build(config: RunConfig) -> Experiment:
+    """Loads the data and builds everything that a run needs; nothing is compiled yet.
+
+    Raises:
+        UsageError: The data set, the partition or the model cannot be had as configured.
+    """
+    jax.config.update("jax_enable_x64", config.dtype == "float64")
+    dataset = datasets.load(config.dataset, data_dir=config.data_dir, cache_dir=config.cache_dir)
+    parts = partition.make(
+        config.partition,
+        dataset.y_train,
+        config.clients,
+        seed=config.partition_seed,
+        alpha=config.alpha,
+        classes_per_client=config.classes_per_client,
+        client_train=dataset.client_train,
+    )
+    population = populations.build(dataset.x_train, dataset.y_train, parts, weighting=config.weighting)
+    model = models.build(
+        config.model, dataset.x_train.shape[1:], dataset.classes, dtype=jnp.dtype(config.dtype)
+    )
+    setting = make_setting(
+        dataset,
+        model,
+        population,
+        rounds=config.rounds,
+        cohort_size=config.places,
+        participation=config.participation,
+        dropout=config.dropout,
+        local_epochs=config.local_epochs,
+        local_steps=config.local_steps,
+        batch_size=config.batch_size,
+        client_lr=config.client_lr,
+        client_momentum=config.client_momentum,
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+        lr_schedule=config.lr_schedule,
+        server_opt=config.server_opt,
+        server_lr=config.server_lr,
+        server_momentum=config.server_momentum,
+        augment=config.augment,
+        encoding=config.encoding,
+        chunk=None if config.chunk == "auto" else config.chunk,
+    )
+    algorithm = registry.load(registry.entry(config.algorithm))(setting.federation, config.hyper)
+    labelled = dataset.task == "classification"
+    holdings = (
+        partition.class_counts(parts, dataset.y_train, dataset.classes)
+        if labelled
+        else np.asarray([[len(part)] for part in parts])
+    )
+    return Experiment(dataclasses.replace(config, chunk=setting.chunk), algorithm, setting, holdings)
+
+
+def run(config: RunConfig, command: Sequence[str]) -> int:
+    """Runs a configuration in a new folder.
+
+    Args:
+        config: What to run.
+        command: As typed, for the manifest.
+
+    Returns:
+        The exit code: 0, 1 if a seed diverged, or that of the signal that stopped the run.
+
+    Raises:
+        UsageError: The configuration cannot be run; no folder is left behind.
+        RunError: The run failed.
+    """
+    experiment = build(config)
+    out = Path(config.out) if config.out else _new_folder(config)
+    table = configs.to_toml_dict(dataclasses.replace(experiment.config, out=str(out)))
+    devices = jax.devices()
+    folders = records.create(
+        out, table, _seeds(config), command, device_kind=devices[0].device_kind, device_count=len(devices)
+    )
+    for folder in folders:
+        records.write_clients(folder.path, experiment.holdings)
+    return _drive(experiment, out, Recorder(folders, table), start=None)
+
+
+def resume(out: Path, command: Sequence[str]) -> int:
+    """Goes on with a run that was stopped or killed, bit for bit as if it never had been.
+
+    Args:
+        out: The run's folder.
+        command: As typed, for the manifest.
+
+    Returns:
+        The exit code, as of `run`.
+
+    Raises:
+        UsageError: There is no run here, or its configuration was changed.
+        RunError: No checkpoint can be read.
+    """
+    table, folders = records.open_run(out)
+    recorder = Recorder(folders, table)
+    recorder.check_unchanged()
+    experiment = build(configs.from_toml_dict(table))
+    start = recorder.restore(simulation.state_shapes(experiment.algorithm, experiment.setting), say)
+    for folder in folders:
+        folder.update_manifest(resumed=[*command])
+    say(f"resuming {out} after round {start.round if start else 0}")
+    return _drive(experiment, out, recorder, start)
+
+
+def say(line: str) -> None:
+    """One line for the person at the terminal; standard output is left to results."""
+    STDERR.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _drive(experiment: Experiment, out: Path, recorder: Recorder, start: Resume | None) -> int:
+    """Runs to the end, to a signal, or until every seed has diverged; records everything on the way."""
+    config = experiment.config
+    save_at = simulation.every(config.checkpoint_every)
+    for folder in recorder.folders:
+        folder.sinks.extend(_sinks(config, folder))
+    recorder.set_status("running")
+    done = start.round if start else 0
+    with interrupts.collected(say) as received, display(STDERR, config.rounds, done) as shown:
+        for progress in simulation.run(
+            experiment.algorithm,
+            experiment.setting,
+            _seeds(config),
+            evaluate_at=simulation.every(config.eval_every),
+            stop_at=save_at,
+            resume=start,
+        ):
+            done = progress.round
+            recorder.record(progress, say)
+            shown.update(done, [row for row in progress.rows if row])
+            if save_at(done) or done == config.rounds or received:
+                recorder.save(progress)
+            if received:
+                break
+    if received and done < config.rounds:
+        recorder.set_status(f"interrupted after round {done}")
+        say(f"stopped after round {done} of {config.rounds}; go on with: fedjax-sparse resume {out}")
+        return interrupts.EXIT_CODES[received[0]]
+    recorder.set_status("finished")
+    _report(experiment, out, recorder)
+    return 0 if len(recorder.running) == len(recorder.folders) else 1
+
+
+def _report(experiment: Experiment, out: Path, recorder: Recorder) -> None:
+    """Prints what came of the run, and draws its figures."""
+    rows = [rows[-1] for rows in (folder.rows() for folder in recorder.running) if rows]
+    if rows:
+        say(f"{facts(rows)}  in {rows[0]['wall_seconds']:.1f} s")
+        plotting.plot([out], out / "figures")
+    say(str(padding_of_run(experiment)))
+    say(f"records and figures: {out}")
+
+
+def padding_of_run(experiment: Experiment) -> Padding:
+    """The work that padding wastes over all rounds of the first seed."""
+    setting, seed = experiment.setting, experiment.config.seed
+    counts = np.append(setting.population.count, 0)  # an empty place holds nothing
+    total = None
+    for t in range(1, setting.federation.rounds + 1):
+        ids, present = setting.sampler.draw(seed, t)
+        held = np.where(present, counts[ids], 0)
+        plan = setting.plan
+        one = padding(
+            held, batch_size=plan.batch_size, epochs=plan.epochs, steps=plan.steps, chunk=setting.chunk
+        )
+        total = one if total is None else total + one
+    return total
+
+
+def _sinks(config: RunConfig, folder: RunFolder) -> list[records.Sink]:
+    sinks = [records.csv_sink(folder)] if config.log_csv else []
+    return [*sinks, records.tensorboard_sink(folder)] if config.tensorboard else sinks
+
+
+def _seeds(config: RunConfig) -> range:
+    return range(config.seed, config.seed + config.seeds)
+
+
+def _new_folder(config: RunConfig) -> Path:
+    """runs/<algorithm>-<data set>-<time>."""
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{config.algorithm}-{Path(config.dataset).stem}-{now}"

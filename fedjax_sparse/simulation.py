@@ -1,0 +1,260 @@
+"""Runs an algorithm: gather, round, scatter, many rounds to a dispatch. The only file that calls `jit`."""
+
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_sparse import evaluation, trees
+from fedjax_sparse.clients.state_store import StateStore, make_state_store
+from fedjax_sparse.data import population as populations
+from fedjax_sparse.ledger import Accountant, Ledger
+from fedjax_sparse.setting import Setting
+from fedjax_sparse.types import Algorithm, Metrics, PyTree, State
+
+MAX_BLOCK = 10  # rounds between two visits of the host, so that a run shows progress and stops soon
+# What randomness is for; folded into the seed so that no two purposes share a key.
+INIT, CLIENT_STATES, PREPARE, ROUNDS = range(4)
+
+
+class RunState(NamedTuple):
+    """Everything that a run carries from block to block: K seeds along the leading axis of every leaf."""
+
+    server: PyTree
+    clients: PyTree
+
+
+class Assessment(NamedTuple):
+    """One evaluation of K seeds: the deployed model and, where it is another, the server's own."""
+
+    scores: evaluation.Scores
+    nonzero: jax.Array
+    server_scores: evaluation.Scores | None
+    server_nonzero: jax.Array | None
+
+
+class Program(NamedTuple):
+    """The three jitted functions of a run; each compiles once.
+
+    Attributes:
+        start: (population, seeds i32[K]) -> (state, metrics of the preparation or None).
+        block: (state, population, ids i32[K, R, C], present bool[K, R, C], first round, rounds, seeds) ->
+            (state, metrics with leading axes [K, R]); `rounds` of the R are run. The state is donated.
+        evaluate: (state, test set) -> `Assessment`.
+        store: How the clients' states are kept.
+    """
+
+    start: Callable
+    block: Callable
+    evaluate: Callable
+    store: StateStore
+
+
+def compile_program(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> Program:
+    """Builds the program of a run; compilation itself happens at each function's first call."""
+    store = _store(algorithm, setting)
+    evaluate = evaluation.make_evaluate(setting.model, setting.preprocess)
+    start = functools.partial(_start, algorithm, setting.model.init, store)
+    block = functools.partial(_block, algorithm, store)
+    assess = functools.partial(_assess, algorithm, store, evaluate)
+    return Program(
+        jax.jit(_over_seeds(start, seeds, (None, 0))),
+        jax.jit(_over_seeds(block, seeds, (0, None, 0, 0, None, None, 0)), donate_argnums=0),
+        jax.jit(_over_seeds(assess, seeds, (0, None))),
+        store,
+    )
+
+
+def state_shapes(algorithm: Algorithm, setting: Setting) -> RunState:
+    """ShapeDtypeStructs of one seed's state."""
+    start = functools.partial(_start, algorithm, setting.model.init, _store(algorithm, setting))
+    return jax.eval_shape(start, setting.population, np.int32(0))[0]
+
+
+def _store(algorithm: Algorithm, setting: Setting) -> StateStore:
+    variables = jax.eval_shape(setting.model.init, jax.eval_shape(lambda: jax.random.key(0)))
+    return make_state_store(algorithm.init_client, variables, setting.federation.population)
+
+
+def _over_seeds(function: Callable, seeds: int, in_axes: tuple) -> Callable:
+    """Vmaps over the seed axis; a single seed is run as it is, since a vmap over one would batch every layer."""
+    if seeds > 1:
+        return jax.vmap(function, in_axes=in_axes)
+
+    def single(*args):
+        first = [
+            arg if axis is None else jax.tree.map(lambda leaf: leaf[0], arg)
+            for arg, axis in zip(args, in_axes, strict=True)
+        ]
+        return jax.tree.map(lambda leaf: leaf[None], function(*first))
+
+    return single
+
+
+def _start(
+    algorithm: Algorithm, init_model: Callable, store: StateStore, population, seed
+) -> tuple[RunState, Any]:
+    key = jax.random.key(seed)
+    init_key, server_key = jax.random.split(jax.random.fold_in(key, INIT))
+    variables = init_model(init_key)
+    server = algorithm.init(variables, server_key)
+    clients = store.create(variables, jax.random.fold_in(key, CLIENT_STATES))
+    if algorithm.prepare is None:
+        return RunState(server, clients), None
+    everyone = jnp.arange(population.count.shape[0], dtype=jnp.int32)
+    cohort = populations.gather(population, everyone, jnp.ones_like(everyone, bool))
+    state = State(server, store.gather(clients, everyone))
+    state, metrics = algorithm.prepare(state, cohort, jax.random.fold_in(key, PREPARE))
+    return RunState(state.server, store.scatter(clients, everyone, state.client)), metrics
+
+
+def _block(algorithm: Algorithm, store: StateStore, state, population, ids, present, first, rounds, seed):
+    round_key = jax.random.fold_in(jax.random.key(seed), ROUNDS)
+
+    def one_round(state: RunState, i: jax.Array) -> tuple[RunState, Metrics]:
+        t = first + i
+        cohort = populations.gather(population, ids[i], present[i])
+        cohort_state = State(state.server, store.gather(state.clients, cohort.id))
+        new, metrics = algorithm.round(cohort_state, cohort, t, jax.random.fold_in(round_key, t))
+        return RunState(new.server, store.scatter(state.clients, cohort.id, new.client)), metrics
+
+    def step(i, carry):
+        state, history = carry
+        state, metrics = one_round(state, i)
+        return state, jax.tree.map(lambda past, now: past.at[i].set(now), history, metrics)
+
+    shapes = jax.eval_shape(one_round, state, first)[1]
+    history = jax.tree.map(lambda leaf: jnp.zeros((ids.shape[0], *leaf.shape), leaf.dtype), shapes)
+    return jax.lax.fori_loop(0, rounds, step, (state, history))
+
+
+def _assess(algorithm: Algorithm, store: StateStore, evaluate: Callable, state: RunState, test) -> Assessment:
+    someone = store.gather(state.clients, jnp.zeros((1,), jnp.int32))
+    deployed = algorithm.model(state.server, jax.tree.map(lambda leaf: leaf[0], someone))
+    scores, nonzero = evaluate(deployed, test), trees.count_nonzero(deployed.params)
+    if algorithm.server_model is None:
+        return Assessment(scores, nonzero, None, None)
+    own = algorithm.server_model(state.server)
+    return Assessment(scores, nonzero, evaluate(own, test), trees.count_nonzero(own.params))
+
+
+class Progress(NamedTuple):
+    """Where a run stands after a block; its state is given up when the next block is asked for.
+
+    Attributes:
+        round: Rounds done.
+        state: K seeds.
+        rows: For each seed the metrics of this round; None between evaluations and once a seed has diverged.
+        ledgers: For each seed what it has cost so far and whether it still runs.
+    """
+
+    round: int
+    state: RunState
+    rows: tuple[dict[str, Any] | None, ...]
+    ledgers: tuple[Ledger, ...]
+
+
+class Resume(NamedTuple):
+    """Where a run goes on: rounds done, and each seed's state and ledger."""
+
+    round: int
+    state: RunState
+    ledgers: tuple[Ledger, ...]
+
+
+def simulate(
+    algorithm: Algorithm, setting: Setting, *, seed: int = 0, seeds: int = 1, eval_every: int = 1
+) -> list[list[dict[str, Any]]]:
+    """Runs an algorithm to the end, seeds `seed`..`seed + seeds - 1` as one program.
+
+    Returns:
+        For each seed its rows of metrics, one for each evaluated round; the last round is always evaluated.
+    """
+    histories: list[list[dict[str, Any]]] = [[] for _ in range(seeds)]
+    for progress in run(algorithm, setting, range(seed, seed + seeds), evaluate_at=every(eval_every)):
+        for history, row in zip(histories, progress.rows, strict=True):
+            history.extend([] if row is None else [row])
+    return histories
+
+
+def every(period: int) -> Callable[[int], bool]:
+    """Holds in rounds that are multiples of `period`."""
+    return lambda t: t % period == 0
+
+
+def run(
+    algorithm: Algorithm,
+    setting: Setting,
+    seeds: Sequence[int],
+    *,
+    evaluate_at: Callable[[int], bool],
+    stop_at: Callable[[int], bool] = lambda t: False,
+    resume: Resume | None = None,
+) -> Iterator[Progress]:
+    """Runs block after block, and yields after each. Ends early once every seed has diverged.
+
+    Args:
+        algorithm: What to run.
+        setting: Where to run it.
+        seeds: One run for each, all in one program.
+        evaluate_at: Round number -> whether models are evaluated after it; after the last round they always are.
+        stop_at: Further rounds after which a block ends, for example to save the state.
+        resume: Where to go on; None starts from the beginning.
+    """
+    program = compile_program(algorithm, setting, len(seeds))
+    accountant = Accountant(algorithm, setting)
+    population, test = jax.device_put((setting.population, setting.test))
+    seed_array = np.asarray(seeds, np.int32)
+    last = setting.federation.rounds
+    clock = _Clock()
+    if resume is None:
+        state, metrics = program.start(population, seed_array)
+        ledgers = accountant.open(len(seeds), jax.device_get(metrics))
+        t = 0
+    else:
+        t, state, ledgers = resume
+    while t < last and any(ledger.diverged_at is None for ledger in ledgers):
+        ends = (n for n in range(t + 1, last) if evaluate_at(n) or stop_at(n))
+        first, t = t + 1, min(next(ends, last), t + MAX_BLOCK)
+        ids, present = draw_cohorts(setting, seeds, first, t)
+        state, metrics = program.block(state, population, ids, present, first, t - first + 1, seed_array)
+        metrics = jax.device_get(metrics)
+        ledgers = accountant.charge(ledgers, metrics, first, t, clock.lap())
+        rows: tuple[dict[str, Any] | None, ...] = (None,) * len(seeds)
+        if t == last or evaluate_at(t):
+            assessment = jax.device_get(program.evaluate(state, test))
+            rows, ledgers = accountant.rows(ledgers, metrics, assessment, first, t, clock.lap())
+        yield Progress(t, state, rows, ledgers)
+
+
+def draw_cohorts(
+    setting: Setting, seeds: Sequence[int], first: int, last: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ids i32[K, R, C] and presence bool[K, R, C] of rounds `first`..`last`, R = `MAX_BLOCK`; unused rounds are empty.
+
+    Drawn on the host: the cohorts of a seed are the same for every algorithm, chunk, device count and platform.
+    """
+    shape = (len(seeds), MAX_BLOCK, setting.sampler.capacity)
+    ids = np.full(shape, setting.federation.population, np.int32)
+    present = np.zeros(shape, bool)
+    for k, seed in enumerate(seeds):
+        for i, t in enumerate(range(first, last + 1)):
+            ids[k, i], present[k, i] = setting.sampler.draw(seed, t)
+    return ids, present
+
+
+class _Clock:
+    """Measures the time between laps."""
+
+    def __init__(self):
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        """Seconds since the last lap."""
+        now = time.perf_counter()
+        elapsed, self._last = now - self._last, now
+        return elapsed

@@ -1,0 +1,49 @@
+"""Client states survive storage, bit-packed masks included; empty places touch nobody."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_sparse.clients import state_store
+from fedjax_sparse.types import Variables
+
+N = 6
+VARIABLES = Variables({"w": jnp.arange(11.0)})
+
+
+def init_client(variables, key):
+    return {"mask": jax.random.bernoulli(key, 0.5, (3, 7)), "residual": variables.params["w"] + 1}
+
+
+def test_gather_returns_what_each_client_was_given():
+    store = state_store.make_state_store(init_client, VARIABLES, N)
+    key = jax.random.key(0)
+    stored = store.create(VARIABLES, key)
+    states = store.gather(stored, jnp.asarray([4, 1]))
+    for place, client in enumerate((4, 1)):
+        expected = init_client(VARIABLES, jax.random.fold_in(key, client))
+        jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda leaf, i=place: leaf[i], states), expected)
+    assert stored["mask"].shape == (N, 3)  # 21 bits in 3 bytes
+    assert store.bytes_per_client == 3 + 11 * 4
+
+
+def test_scatter_changes_the_cohort_and_nobody_else():
+    store = state_store.make_state_store(init_client, VARIABLES, N)
+    before = store.create(VARIABLES, jax.random.key(0))
+    ids = jnp.asarray([5, N, 2], jnp.int32)  # the middle place is empty
+    states = store.gather(before, ids)
+    changed = {"mask": ~states["mask"], "residual": states["residual"] * 2}
+    after = store.gather(store.scatter(before, ids, changed), jnp.arange(N))
+    kept = store.gather(before, jnp.arange(N))
+    for client in range(N):
+        factor = 2 if client in (5, 2) else 1
+        np.testing.assert_array_equal(after["residual"][client], kept["residual"][client] * factor)
+        np.testing.assert_array_equal(after["mask"][client], kept["mask"][client] ^ (factor == 2))
+
+
+def test_clients_that_keep_nothing_store_nothing():
+    store = state_store.make_state_store(state_store.no_client_state, VARIABLES, N)
+    assert store.create(VARIABLES, jax.random.key(0)) == ()
+    assert store.gather((), jnp.arange(2)) == ()
+    assert store.scatter((), jnp.arange(2), ()) == ()
+    assert store.bytes_per_client == 0
