@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import itertools
+import operator
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
@@ -127,7 +129,8 @@ def _convert(option: Option, value: Any) -> Any:
 
 
 def _first_message(boxes: str) -> str:
-    """The text of tyro's first box, without its frame, title and advice."""
-    inside = [line.strip("│ ") for line in boxes.splitlines() if line.startswith("│")]
-    end = next((i for i, line in enumerate(inside) if set(line) == {"─"}), len(inside))
-    return " ".join(" ".join(inside[:end]).split())
+    """The text of tyro's first box, without its title, rules and advice; frames may be Unicode or ASCII."""
+    title, *lines = [line.strip("│ ") for line in boxes.splitlines()]
+    del title
+    texts = ["" if set(line) <= {"─", "-"} else line for line in lines]
+    return " ".join(itertools.takewhile(bool, itertools.dropwhile(operator.not_, texts)))
