@@ -1,0 +1,283 @@
+"""What must never import what, that nothing but the simulation is jitted, and that names need no JAX."""
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import fedjax_sparse
+
+ROOT = "fedjax_sparse"
+FOLDER = Path(fedjax_sparse.__file__).parent
+
+# Part of the package -> parts that it may import. A part is a module, or a package with all its modules.
+PLAIN = {"errors", "options", "hyperparameters", "entry", "lr_schedule"}
+CORE = {"types", "trees"}
+ALGORITHM = CORE | {"errors", "hyperparameters", "entry", "accounting", "sparsity", "clients", "server"}
+PROBLEM = {"sparsity", "data", "models", "costs", "encoding", "accounting", "clients", "server"}
+ENGINE = {
+    "catalogue",
+    "checkpoints",
+    "config",
+    "evaluation",
+    "interrupts",
+    "ledger",
+    "progress",
+    "recorder",
+    "records",
+    "registry",
+    "results",
+    "setting",
+    "simulation",
+}
+BELOW = PLAIN | CORE | PROBLEM | {"algorithms", "baselines"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "options": {"errors"},
+    "hyperparameters": {"errors", "options"},
+    "entry": {"hyperparameters"},
+    "lr_schedule": {"errors"},
+    "flags": {"errors", "options"},
+    "types": set(),
+    "trees": {"types"},
+    "sparsity": CORE | {"errors", "sparsity"},
+    "data": CORE | {"errors", "data"},
+    "models": CORE | {"errors", "models"},
+    "costs": {"errors"},
+    "encoding": {"errors", "costs"},
+    "accounting": CORE,
+    "clients": CORE | {"errors", "sparsity", "clients"},
+    "server": CORE | {"errors", "sparsity", "server"},
+    "algorithms": ALGORITHM,
+    "baselines": ALGORITHM,
+    **dict.fromkeys(ENGINE, BELOW | ENGINE),
+    "plotting": {"errors", "records", "results"},
+    "experiment": BELOW | ENGINE | {"plotting"},
+    "cli": BELOW | ENGINE | {"plotting", "experiment", "flags", ROOT},
+    "__main__": {"cli"},
+    ROOT: BELOW | ENGINE | {"experiment"},
+}
+
+# Part -> what it may import from outside the package, besides the standard library.
+OUTSIDE = {
+    "types": {"jax", "optax"},
+    "trees": {"jax"},
+    "costs": {"numpy"},
+    "data.partition": {"numpy"},
+    "algorithms": {"jax", "numpy", "optax"},
+    "baselines": {"jax", "numpy", "optax"},
+    "plotting": {"matplotlib", "numpy"},
+}
+# Algorithms compute: no files, processes or clocks.
+STANDARD = {
+    "__future__",
+    "collections",
+    "dataclasses",
+    "functools",
+    "itertools",
+    "math",
+    "operator",
+    "typing",
+}
+
+JITTED = {"simulation"}
+JIT = {"jit", "pjit", "pmap"}
+
+WITHOUT_JAX = [
+    "catalogue",
+    "cli",
+    "config",
+    "costs",
+    "data.datasets",
+    "data.partition",
+    "data.sampling",
+    "data.synthetic",
+    "errors",
+    "flags",
+    "hyperparameters",
+    "plotting",
+    "records",
+    "registry",
+    "results",
+]
+
+
+class Import(NamedTuple):
+    """A module that is imported, and whether that happens when the importing module is."""
+
+    target: str
+    at_once: bool
+
+
+def sources() -> dict[str, str]:
+    """Module name (without the package's own) -> source text."""
+    found = {}
+    for path in sorted(FOLDER.rglob("*.py")):
+        parts = path.relative_to(FOLDER).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name or ROOT] = path.read_text(encoding="utf-8")
+    return found
+
+
+def imports(source: str, modules: Mapping[str, str]) -> Iterator[Import]:
+    """What a module imports at run time: of the package by module name, from outside by full name."""
+
+    def visit(node: ast.AST, at_once: bool) -> Iterator[Import]:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            return
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, at_once) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import: {ast.unparse(node)}"
+            yield from (
+                Import(_target(node.module or "", alias.name, modules), at_once) for alias in node.names
+            )
+        inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, at_once and not inside)
+
+    yield from visit(ast.parse(source), True)
+
+
+def _target(module: str, name: str, modules: Mapping[str, str]) -> str:
+    """The module that `from module import name` reaches: a module of that name, else `module` itself."""
+    if module != ROOT and not module.startswith(f"{ROOT}."):
+        return f"{module}.{name}"
+    inside = module.removeprefix(ROOT).removeprefix(".")
+    longer = f"{inside}.{name}" if inside else name
+    return f"{ROOT}.{longer if longer in modules else inside or ROOT}"
+
+
+def part(module: str) -> str:
+    """The part of the package that a module belongs to."""
+    return module.split(".")[0]
+
+
+def breaches(modules: Mapping[str, str]) -> list[str]:
+    """Every import that the tables above forbid, in words."""
+    found = [f"{name} is in no layer" for name in modules if part(name) not in MAY_IMPORT]
+    for name, source in modules.items():
+        for target, _ in imports(source, modules):
+            top = part(target)
+            if top == ROOT:
+                allowed = MAY_IMPORT.get(part(name), set())
+                inside = part(target.removeprefix(f"{ROOT}."))
+                if inside not in allowed:
+                    found.append(f"{name} imports {target}")
+            elif not _allowed_outside(name, top):
+                found.append(f"{name} imports {target}")
+    return found
+
+
+def _allowed_outside(name: str, top: str) -> bool:
+    if top in sys.stdlib_module_names:
+        return part(name) not in ("algorithms", "baselines") or top in STANDARD
+    return top in OUTSIDE.get(name, OUTSIDE.get(part(name), {top}))
+
+
+def cycles(modules: Mapping[str, str]) -> list[str]:
+    """A circle of modules that import each other when they are imported, if there is one."""
+    graph = {
+        name: {i.target.removeprefix(f"{ROOT}.") for i in imports(source, modules) if i.at_once}
+        for name, source in modules.items()
+    }
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
+
+
+def jitted(modules: Mapping[str, str]) -> list[str]:
+    """Modules other than the simulation that name a jit."""
+    found = []
+    for name, source in modules.items():
+        nodes = list(ast.walk(ast.parse(source)))
+        names = {getattr(node, "attr", None) or getattr(node, "id", None) for node in nodes}
+        names |= {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+        if names & JIT and name not in JITTED:
+            found.append(name)
+    return found
+
+
+MODULES = sources()
+EMPTY = dict.fromkeys(MODULES, "")
+
+
+def test_no_module_imports_what_its_layer_must_not():
+    assert breaches(MODULES) == []
+
+
+def test_no_circular_imports():
+    assert cycles(MODULES) == []
+
+
+def test_only_the_simulation_is_jitted():
+    assert jitted(MODULES) == []
+
+
+def test_the_tables_name_only_what_exists():
+    parts = {part(name) for name in MODULES}
+    assert set(MAY_IMPORT) <= parts
+    assert {part(name) for name in OUTSIDE} <= parts
+    assert set(WITHOUT_JAX) <= set(MODULES)
+
+
+def test_names_and_requests_are_resolved_without_jax():
+    """One process imports the modules one after the other and names the first that brings JAX or TensorFlow in."""
+    program = f"""
+import importlib, sys
+for name in {WITHOUT_JAX}:
+    importlib.import_module("{ROOT}." + name)
+    heavy = {{"jax", "jaxlib", "flax", "optax", "orbax", "tensorflow"}} & set(sys.modules)
+    if heavy:
+        sys.exit(f"{{name}} imports {{heavy}}")
+"""
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+
+
+# The gate itself is tested: a planted breach must be found.
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("algorithms.new", "from fedjax_sparse.algorithms import fedsparsify"),
+        ("algorithms.new", "from fedjax_sparse.baselines.fedavg import fedavg"),
+        ("algorithms.new", "from fedjax_sparse.data import partition"),
+        ("algorithms.new", "def f():\n    import fedjax_sparse.models.mlp"),
+        ("algorithms.new", "from pathlib import Path"),
+        ("algorithms.new", "import flax"),
+        ("algorithms.new", "from fedjax_sparse import simulate"),
+        ("sparsity.new", "from fedjax_sparse import config"),
+        ("data.partition", "import scipy.special"),
+        ("plotting", "import jax"),
+        ("plotting", "from fedjax_sparse import trees"),
+        ("new", "import numpy"),
+    ],
+)
+def test_a_planted_breach_is_found(name, source):
+    assert len(breaches({**EMPTY, name: source})) == 1
+
+
+def test_imports_for_type_checkers_are_free():
+    source = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import jax\n    from fedjax_sparse import config"
+    assert breaches({**EMPTY, "data.partition": source}) == []
+
+
+def test_a_planted_circle_is_found():
+    assert cycles({"a": "from fedjax_sparse import b", "b": "import fedjax_sparse.a"}) != []
+    assert cycles({"a": "from fedjax_sparse import b", "b": "def f():\n    import fedjax_sparse.a"}) == []
+
+
+@pytest.mark.parametrize(
+    "source", ["import jax\njax.jit(f)", "from jax import jit", "import jax as j\n@j.pmap\ndef f(): ..."]
+)
+def test_a_planted_jit_is_found(source):
+    assert jitted({"clients.new": source}) == ["clients.new"]
