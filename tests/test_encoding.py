@@ -37,7 +37,7 @@ def messages(draw):
 
 
 @pytest.mark.parametrize("name", costs.ENCODINGS)
-@settings(deadline=None, max_examples=150, derandomize=True)
+@settings(max_examples=150)
 @given(case=messages())
 def test_round_trip_and_length(name, case):
     arrays, keep, known = case
@@ -79,7 +79,6 @@ def test_positions_that_both_sides_know_to_be_empty_are_left_out_by_the_caller()
     assert np.array_equal(inside, np.where(new, array, 0)[old])
 
 
-@settings(deadline=None, max_examples=50, derandomize=True)
 @given(mask=hnp.arrays(bool, st.integers(0, 40)))
 def test_masks_sent_as_such(mask):
     payload = encoding.pack_bits([mask[:3], mask[3:]])
