@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import resource
 import subprocess
 import sys
 import types
@@ -285,6 +286,18 @@ def test_a_row_on_a_full_disk_is_a_failed_run(folder: RunFolder) -> None:
     (folder.path / "metrics.jsonl").symlink_to("/dev/full")
     with pytest.raises(RunError, match="No space left on device"):
         folder.append({"round": 1})
+
+
+def test_a_row_that_is_cut_by_a_full_disk_is_a_failed_run(folder: RunFolder) -> None:
+    folder.append({"round": 1})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((folder.path / "metrics.jsonl").stat().st_size + 5, hard))
+    try:
+        with pytest.raises(RunError, match="the disk is full"):
+            folder.append({"round": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert folder.rows() == [{"round": 1}]
 
 
 def test_clients_with_classes(tmp_path: Path) -> None:
