@@ -37,7 +37,7 @@ def cached(cache_dir: Path, name: str, sources: Sequence[Path], read: Callable[[
         read: Decodes them.
 
     Returns:
-        Read-only arrays, memory-mapped where they come from the cache.
+        The arrays; those from the cache are memory-mapped and read-only.
     """
     described = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in sources]
     digest = hashlib.sha256(json.dumps([_LAYOUT, name, described]).encode()).hexdigest()[:16]
@@ -51,8 +51,6 @@ def cached(cache_dir: Path, name: str, sources: Sequence[Path], read: Callable[[
             _warn_once(
                 f"{cache_dir} cannot be written ({error.strerror}): data sets are decoded again in every run"
             )
-    for array in arrays.values():
-        array.flags.writeable = False
     return arrays
 
 

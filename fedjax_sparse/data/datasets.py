@@ -213,11 +213,12 @@ def load(name: str, *, data_dir: str | Path | None = None, cache_dir: str | Path
         from fedjax_sparse.data import synthetic  # which imports this module
 
         return synthetic.load(name)
-    cache_folder = Path(cache_dir).expanduser() if cache_dir is not None else cache.default_dir()
+    cache_folder = Path(cache_dir).expanduser() if cache_dir else cache.default_dir()
     if name == "digits":
         return _dataset(name, _digits(), DATASETS[name])
-    if name.endswith(".npz"):  # checked each time, so that what is wrong is said each time
-        return _dataset(name, tables.parse_npz(read_file(Path(name).expanduser())), Entry("an npz file"))
+    if name.endswith(".npz"):  # not cached: it is as quick, and what is wrong with it must be said each time
+        path, entry = Path(name).expanduser(), Entry("an npz file")
+        return _dataset(name, _read(_Source([path], lambda: tables.parse_npz(read_file(path))), entry), entry)
     if name.endswith(_LIBSVM_SUFFIXES):
         entry, source = Entry("a LIBSVM file"), _libsvm_source(Path(name).expanduser())
     else:
@@ -228,7 +229,7 @@ def load(name: str, *, data_dir: str | Path | None = None, cache_dir: str | Path
 
 
 def _data_folder(data_dir: str | Path | None) -> Path | None:
-    given = data_dir if data_dir is not None else os.environ.get("FEDJAX_SPARSE_DATA")
+    given = data_dir or os.environ.get("FEDJAX_SPARSE_DATA")
     if not given:
         return None
     folder = Path(given).expanduser()
@@ -261,7 +262,9 @@ def _find(name: str, entry: Entry, data_folder: Path | None) -> _Source:
 
 
 def _unknown(name: str, data_folder: str) -> NoReturn:
-    prepared = f"or a set that tensorflow-datasets prepared in {data_folder}/{name}/VERSION/"
+    if configs := [known for known in DATASETS if known.startswith(f"{name}/")]:
+        raise UsageError(f"data set {name!r} comes in several forms; allowed: {', '.join(configs)}")
+    prepared = f"{data_folder}/{name}/VERSION/ prepared by tensorflow-datasets"
     unknown_name("data set", name, [*DATASETS, "synthetic...", "FILE.npz", "FILE.libsvm", prepared])
 
 
@@ -289,10 +292,13 @@ def _read(source: _Source, entry: Entry) -> Arrays:
 def _dataset(name: str, arrays: Arrays, entry: Entry) -> Dataset:
     arrays = dict(arrays)
     moments = arrays.pop("moments", None)
+    for array in arrays.values():
+        array.flags.writeable = False  # as those that the cache maps are
     x, y = arrays["x_train"], arrays["y_train"]
     sizes = (len(x), len(arrays["x_test"]))
     if entry.sizes is not None and sizes != entry.sizes:
-        raise UsageError(f"{name}: {sizes[0]} training and {sizes[1]} test examples, expected {entry.sizes}")
+        expected = "{} and {}".format(*entry.sizes)
+        raise UsageError(f"{name}: {sizes[0]} training and {sizes[1]} test examples, expected {expected}")
     task: Task = "regression" if y.dtype.kind == "f" else "text" if y.ndim == 2 else "classification"
     mean, std = entry.mean, entry.std
     if moments is not None:

@@ -93,7 +93,7 @@ def read_file(path: Path) -> Blob:
         content = path.read_bytes()
         return Blob(str(path), gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
     except (OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from error
+        raise UsageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _read_members(path: Path, names: Sequence[str]) -> list[Blob]:

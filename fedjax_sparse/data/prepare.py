@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from fedjax_sparse.data import datasets
-from fedjax_sparse.errors import unknown_name
+from fedjax_sparse.errors import UsageError, unknown_name
 
 
 class _RawImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -87,7 +87,12 @@ def prepare(
     """
     if name not in BUILDERS:
         unknown_name("data set to prepare", name, BUILDERS)
+    dataset = datasets.load(name, data_dir=data_dir, cache_dir=cache_dir)
+    try:
+        Path(out_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{out_dir}: cannot be made a folder: {error.strerror}") from error
     builder = BUILDERS[name](data_dir=str(out_dir), file_format="array_record")
-    builder.dataset = datasets.load(name, data_dir=data_dir, cache_dir=cache_dir)
+    builder.dataset = dataset
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
     return Path(builder.data_dir)

@@ -14,18 +14,18 @@ UNKNOWN = 0  # the index of characters that the training text lacks, and of inpu
 IGNORED = -1  # the target where a window is padded
 
 
-def _split(text: str) -> tuple[str, str]:
+def split(text: str) -> tuple[str, str]:
     """Cuts a text between two windows: its last tenth of windows (rounded down, at least one) is for testing.
 
     The character at the cut would be both the target of the last training window and an input of the first test
     window. It is an input only, so that the two parts share no character.
     """
-    windows = -(-(len(text) - 1) // WINDOW)
-    cut = WINDOW * (windows - max(1, windows // 10))
+    count = -(-(len(text) - 1) // WINDOW)
+    cut = WINDOW * (count - max(1, count // 10))
     return text[:cut], text[cut:]
 
 
-def _windows(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def windows(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Cuts character codes i32[L] into inputs and targets i32[M, WINDOW], the last window padded."""
     count = -(-(len(codes) - 1) // WINDOW)
     x = np.full(count * WINDOW, UNKNOWN, np.int32)
@@ -44,11 +44,11 @@ def _arrays(texts: Sequence[str]) -> tuple[Arrays, np.ndarray]:
 
     The vocabulary is the sorted set of characters of the training parts, numbered from 1.
     """
-    train, test = zip(*map(_split, texts), strict=True)
+    train, test = zip(*map(split, texts), strict=True)
     characters = sorted(set().union(*train))
     vocabulary = {character: index for index, character in enumerate(characters, 1)}
-    train_parts = [_windows(_encode(part, vocabulary)) for part in train]
-    test_parts = [_windows(_encode(part, vocabulary)) for part in test]
+    train_parts = [windows(_encode(part, vocabulary)) for part in train]
+    test_parts = [windows(_encode(part, vocabulary)) for part in test]
     arrays = {
         "x_train": np.concatenate([x for x, _ in train_parts]),
         "y_train": np.concatenate([y for _, y in train_parts]),
