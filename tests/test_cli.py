@@ -231,6 +231,57 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"fedjax-sparse {cli.__version__}\n"
 
 
+# A whole run.
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a short run on embedded data."""
+    out = tmp_path_factory.mktemp("cli") / "run"
+    args = "run random-pruning --model softmax --sparsity 0.5 --rounds 2 --clients 4 --cohort-size 2 --local-steps 1 --out"
+    assert cli.main([*args.split(), str(out)]) == 0
+    return out
+
+
+def test_a_run_records_what_was_typed_and_what_came_of_it(finished):
+    configured = config.from_toml_dict(config.read(finished / "config.toml"))
+    assert configured.hyper == configure("random-pruning", sparsity=0.5).hyper
+    assert (configured.rounds, configured.clients, configured.local_steps) == (2, 4, 1)
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["command"][:3] == ["fedjax-sparse", "run", "random-pruning"]
+    last = json.loads((finished / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["round"] == 2
+    assert last["density"] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_folder_is_not_run_into_twice(finished, capsys):
+    before = (finished / "metrics.jsonl").read_bytes()
+    assert str(finished) in refused(["run", "fedavg", "--out", str(finished)], capsys)
+    assert (finished / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_finished_run_can_be_plotted_cited_and_resumed_to_no_effect(finished, tmp_path, capsys):
+    before = (finished / "metrics.jsonl").read_bytes()
+    assert cli.main(["plot", str(finished), "--out", str(tmp_path / "figures")]) == 0
+    assert any((tmp_path / "figures").iterdir())
+    assert cli.main(["cite", str(finished)]) == 0
+    assert "stripelis2022fedsparsify" in capsys.readouterr().out
+    assert cli.main(["resume", str(finished)]) == 0
+    assert (finished / "metrics.jsonl").read_bytes() == before
+
+
+def test_resume_needs_a_run(tmp_path, capsys):
+    assert str(tmp_path) in refused(["resume", str(tmp_path)], capsys)
+
+
+def test_a_data_set_that_is_not_there_is_refused(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    message = refused(["run", "fedavg", "--dataset", "mnist", "--data-dir", str(tmp_path)], capsys)
+    assert message.startswith("mnist: ")
+    assert str(tmp_path) in message
+    assert not any(tmp_path.iterdir())  # no run folder is left behind
+
+
 # As a process.
 
 
