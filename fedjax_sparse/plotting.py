@@ -128,15 +128,15 @@ def curves(runs: Sequence[Run], out: Path) -> list[Path]:
             if own != most:
                 missing = ", ".join(y for x, y in most if (x, y) not in own)
                 raise UsageError(f"{name} has not recorded {missing}, which other runs have: plot them apart")
-        if most:
-            lines = {panel: [curve(run, *panel) for run in runs] for panel in most}
+        lines = {panel: [curve(run, *panel) for run in runs] for panel in most}
+        if any(len(line.x) for by_run in lines.values() for line in by_run):
             files += _save(lambda lines=lines: _draw_panels(lines, names, _title(runs)), out / figure)
             files.append(_write_lines(lines, names, out / f"{figure}.csv"))
     return files
 
 
 def curve(run: Run, x: str, y: str) -> Curve:
-    """Means over the seeds that have recorded a round; a logarithmic x axis starts after 0."""
+    """Means over the seeds that have recorded a round; a logarithmic x axis starts after 0 (and may stay empty)."""
     rounds = np.unique(np.concatenate([seed["round"] for seed in run.seeds]))
     xs, ys = _by_seed(run, x, rounds), _by_seed(run, y, rounds)
     there = np.isfinite(xs) & np.isfinite(ys)
@@ -203,7 +203,7 @@ def _draw_curve(axes: Axes, line: Curve, name: str, number: int) -> None:
     color, style = COLORS[number % len(COLORS)], LINE_STYLES[number % len(LINE_STYLES)]
     marker = "o" if len(line.x) <= 12 else ""
     axes.plot(line.x, line.y, color=color, linestyle=style, marker=marker, markersize=3.5, label=name)
-    if line.seeds.max() > 1:
+    if line.seeds.max(initial=0) > 1:
         axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.18, linewidth=0)
 
 
@@ -216,7 +216,7 @@ def _set_axis(axes: Axes, side: Literal["x", "y"], quantity: Quantity, values: n
     low, high = values.min(), values.max()
     if quantity.scale == "log" or (quantity.scale == "wide" and 0 < 30 * low < high):
         axes.set(**{f"{side}scale": "log"})
-        axis.set_major_locator(ticker.LogLocator(subs=(1,) if high > 300 * low else (1, 2, 5)))
+        axis.set_major_locator(ticker.LogLocator(subs=_ticks_per_decade(high / low)))
         axis.set_minor_locator(ticker.NullLocator())
         axis.set_major_formatter("{x:g}")
     elif quantity.scale == "integer":
@@ -225,6 +225,13 @@ def _set_axis(axes: Axes, side: Literal["x", "y"], quantity: Quantity, values: n
         axis.set_major_formatter(lambda value, _: f"{100 * value:g}")
     elif quantity.unit:
         axis.set_major_formatter(ticker.EngFormatter("" if quantity.unit == "FLOP" else quantity.unit))
+
+
+def _ticks_per_decade(ratio: float) -> tuple[float, ...]:
+    """Where ticks stand, so that a few fit whatever the ratio of the largest to the smallest value."""
+    if ratio > 300:
+        return (1,)
+    return (1, 2, 5) if ratio > 8 else (1, 1.5, 2, 3, 5, 7)
 
 
 def clients(run: Run, out: Path, name: str = "clients") -> list[Path]:
@@ -239,8 +246,8 @@ def clients(run: Run, out: Path, name: str = "clients") -> list[Path]:
     if header[:2] != ["client", "examples"] or not rows:
         raise UsageError(f"{run.folder} has no {CLIENTS} with the columns client, examples, class_0, ...")
     table = np.array(rows, np.int64)
-    title = f"{len(rows):,} clients, {table[:, 1].sum():,} examples"
-    title = ", ".join(filter(None, [str(run.config.get("dataset", "")), title]))
+    setting = [str(run.config[key]) for key in ("dataset", "partition") if key in run.config]
+    title = ", ".join([*setting, f"{len(rows):,} clients", f"{table[:, 1].sum():,} examples"])
     file = results.write_csv(out / f"{name}.csv", header, table.tolist())
     return [*_save(lambda: _draw_clients(table[:, 1], table[:, 2:], title), out / name), file]
 

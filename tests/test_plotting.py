@@ -156,6 +156,15 @@ def test_without_classes_there_is_no_accuracy(tmp_path):
     assert read_csv(tmp_path / "figures" / "summary.csv")[0]["score"] == "global_test_loss"
 
 
+def test_a_run_that_sends_nothing_has_no_point_by_bytes(tmp_path):
+    silent = [row | {"uplink_bytes": 0, "downlink_bytes": 0} for row in make_rows(range(3))]
+    a, b = write_run(tmp_path / "a", silent), write_run(tmp_path / "b", make_rows(range(3)))
+    alone = plotting.curves([results.read(a)], tmp_path)
+    assert "accuracy_by_bytes.csv" not in {file.name for file in alone}
+    plotting.curves([results.read(a), results.read(b)], tmp_path)
+    assert {row["run"] for row in read_csv(tmp_path / "accuracy_by_bytes.csv")} == {"b"}
+
+
 def test_labels(tmp_path):
     def label(*runs):
         return results.labels([results.read(run) for run in runs])
