@@ -77,6 +77,11 @@ def erk_linear(shapes: Shapes, sparsity: float, biases: Mapping[str, int] | None
     kernels = _sizes(shapes)
     sizes = kernels + np.array([(biases or {}).get(name, 0) for name in shapes])
     raw = 1 - np.array([sum(shape) for shape in shapes.values()]) / kernels
+    if (raw * sizes).sum() <= 0:
+        raise errors.UsageError(
+            f"layers {', '.join(shapes)} are too small for a linear rescaling of ERK; allowed: layers with more "
+            "entries than the sum of their dimensions"
+        )
     scaled = raw * (sparsity * sizes.sum() / (raw * sizes).sum())
     kept = np.minimum(np.floor((1 - scaled) * sizes), kernels)
     return _none_empty(kept, kernels, shapes)

@@ -1,0 +1,135 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fedjax_sparse import errors, trees
+from fedjax_sparse.sparsity import allocation, masks
+
+KINDS = {"conv": {"kernel": "kernel", "bias": "bias"}, "norm": {"scale": "norm"}, "words": "embedding"}
+AMONG = {"conv": {"kernel": True, "bias": False}, "norm": {"scale": False}, "words": True}
+
+
+def params(seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = {"conv": {"kernel": (3, 3, 2), "bias": (4,)}, "norm": {"scale": (4,)}, "words": (5, 2)}
+    return jax.tree.map(
+        lambda shape: jnp.asarray(rng.normal(size=shape), jnp.float32),
+        shapes,
+        is_leaf=lambda x: isinstance(x, tuple),
+    )
+
+
+EVERYWHERE = jax.tree.map(lambda _: True, AMONG)
+magnitude = jax.jit(lambda tree, k: masks.magnitude(tree, k, AMONG))
+magnitude_everywhere = jax.jit(lambda tree, k: masks.magnitude(tree, k, EVERYWHERE))
+
+
+def flat(tree):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def test_prunable_follows_the_kinds():
+    assert masks.prunable(KINDS, {"kernel", "embedding"}) == AMONG
+    assert all(jax.tree.leaves(masks.prunable(KINDS, masks.SCOPES["all"])))
+    assert sum(jax.tree.leaves(masks.prunable(KINDS, masks.SCOPES["kernels"]))) == 1
+
+
+def test_prunable_names_the_unknown_kind():
+    with pytest.raises(errors.UsageError, match="'kernal'; did you mean 'kernel'"):
+        masks.prunable(KINDS, {"kernal"})
+
+
+def test_apply_is_bitwise_zero_outside_and_unchanged_inside():
+    tree = {"a": jnp.array([np.nan, -1.0, np.inf, -0.0, np.nan])}
+    kept = masks.apply({"a": jnp.array([False, False, False, True, True])}, tree)["a"]
+    bits = np.asarray(kept).view(np.uint32)
+    np.testing.assert_array_equal(bits, np.array([0, 0, 0, -0.0, np.nan], np.float32).view(np.uint32))
+
+
+def test_magnitude_is_global_and_not_layer_wise():
+    tree = {"small": jnp.array([1.0, -2.0, 3.0]), "large": jnp.array([-100.0, 200.0])}
+    mask = masks.magnitude(tree, 3, {"small": True, "large": True})
+    np.testing.assert_array_equal(mask["small"], [False, False, True])
+    np.testing.assert_array_equal(mask["large"], [True, True])
+
+
+@pytest.mark.parametrize("k", [0, 1, 14, 27, 28])
+def test_magnitude_keeps_k_and_the_larger_ones(k):
+    tree = params()
+    mask = magnitude(tree, k)
+    assert masks.count(mask, AMONG) == k
+    assert mask["conv"]["bias"].all()
+    weights = flat([tree["conv"]["kernel"], tree["words"]])
+    kept = flat([mask["conv"]["kernel"], mask["words"]])
+    assert np.min(np.abs(weights[kept]), initial=np.inf) >= np.max(np.abs(weights[~kept]), initial=0)
+
+
+def test_magnitude_is_idempotent_and_leaves_a_sparser_model_alone():
+    tree = params()
+    pruned = masks.apply(magnitude_everywhere(tree, 10), tree)
+    for k in (10, 20):
+        again = masks.apply(magnitude_everywhere(pruned, k), pruned)
+        np.testing.assert_array_equal(flat(again), flat(pruned))
+
+
+def test_nonzero():
+    tree = {"a": jnp.array([0.0, -0.0, 1.0, np.nan]), "b": jnp.zeros(2)}
+    mask = masks.nonzero(tree, {"a": True, "b": False})
+    np.testing.assert_array_equal(mask["a"], [False, False, True, True])
+    np.testing.assert_array_equal(mask["b"], [True, True])
+
+
+def test_counts_and_density():
+    mask = {
+        "a": jnp.array([[True, False], [False, False]]),
+        "b": jnp.ones(3, bool),
+        "c": jnp.zeros((0,), bool),
+    }
+    np.testing.assert_array_equal(trees.count_nonzero(mask), [1, 3, 0])
+    np.testing.assert_allclose(masks.density(mask), [0.25, 1, 1])
+    assert masks.count(mask, {"a": True, "b": False, "c": True}) == 1
+    assert masks.count(masks.ones(mask), {"a": True, "b": True, "c": True}) == 7
+
+
+def test_intersection_union_and_their_ratio():
+    a = {"w": jnp.array([True, True, False, False]), "b": jnp.ones(2, bool)}
+    b = {"w": jnp.array([True, False, True, False]), "b": jnp.ones(2, bool)}
+    among = {"w": True, "b": False}
+    np.testing.assert_array_equal(masks.intersect(a, b)["w"], [True, False, False, False])
+    np.testing.assert_array_equal(masks.union(a, b)["w"], [True, True, True, False])
+    assert masks.iou(a, b, among) == pytest.approx(1 / 3)
+    assert masks.iou(a, b, {"w": True, "b": True}) == pytest.approx(3 / 5)
+    assert masks.iou(a, a, among) == 1
+    empty = jax.tree.map(jnp.zeros_like, a)
+    assert masks.iou(a, empty, among) == 0
+    assert masks.iou(empty, empty, among) == 1
+
+
+def test_random_masks_overlap_as_chance_has_it():
+    """Two random masks of density d have an intersection over union of d / (2 - d)."""
+    draws = [{"w": jax.random.uniform(jax.random.key(i), (20_000,))} for i in range(2)]
+    select = jax.jit(lambda draw: masks.magnitude(draw, 4_000, {"w": True}))
+    a, b = [select(draw) for draw in draws]
+    assert masks.iou(a, b, {"w": True}) == pytest.approx(0.2 / 1.8, abs=0.01)
+
+
+def test_allocate_keeps_the_leaves_not_chosen_whole():
+    kept = masks.allocate(allocation.uniform, params(), 0.5, AMONG)
+    np.testing.assert_array_equal(kept, [4, 9, 4, 5])
+    assert kept.dtype == np.int32
+
+
+def test_allocate_names_the_leaf_that_would_be_empty():
+    with pytest.raises(errors.UsageError, match="conv/kernel"):
+        masks.allocate(allocation.uniform, params(), 0.99, AMONG)
+
+
+def test_under_vmap():
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), params(1), params(2), params(3))
+    ks = jnp.array([3, 9, 27])
+    batched = jax.jit(jax.vmap(magnitude))(stacked, ks)
+    np.testing.assert_array_equal(jax.vmap(lambda mask: masks.count(mask, AMONG))(batched), ks)
+    for i, k in enumerate(ks):
+        one = magnitude(params(i + 1), k)
+        np.testing.assert_array_equal(flat(one), flat(jax.tree.map(lambda leaf, i=i: leaf[i], batched)))
