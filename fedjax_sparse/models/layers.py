@@ -52,91 +52,140 @@ class Geometry(NamedTuple):
 def conv(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding) -> jax.Array:
     """Two-dimensional convolution (cross-correlation), as `lax.conv_general_dilated` in NHWC/HWIO.
 
-    Reverse mode only, of any order; forward mode (`jax.jvp`) is not defined.
+    Reverse mode only, of any order: forward mode (`jax.jvp`) is refused unless the window is 1x1.
 
     Args:
         x: [B, H, W, I].
         kernel: [h, w, I, O]; under `vmap` every client may have its own.
         strides: Along height and width.
-        padding: "SAME", "VALID" or ((low, high), (low, high)).
+        padding: "SAME", "VALID" or ((low, high), (low, high)), non-negative.
 
     Returns:
         [B, H', W', O] in the dtype of `x`.
     """
-    image, window = x.shape[1:3], kernel.shape[:2]
-    pads = lax.padtype_to_pads(image, window, strides, padding) if isinstance(padding, str) else padding
-    return _conv(Geometry(image, window, strides, tuple(pads)), x, kernel)
+    (_, height, width, _), (h, w, _, _) = x.shape, kernel.shape
+    if isinstance(padding, str):
+        vertical, horizontal = lax.padtype_to_pads((height, width), (h, w), strides, padding)
+    else:
+        vertical, horizontal = padding
+    pads = (vertical, horizontal)
+    if (h, w) == (1, 1):
+        return jnp.matmul(_pad(x, pads)[:, :: strides[0], :: strides[1]], kernel[0, 0])
+    return _conv(Geometry((height, width), (h, w), strides, pads), x, kernel)
 
 
-def _plain_conv(x, kernel, strides, pads, x_dilation=(1, 1), kernel_dilation=(1, 1)):
+def _pad(x, pads, dilation=(1, 1)):
+    """Puts zeros around the pixels of x[B, H, W, C] (cuts off, where negative), and between them."""
+    inner = [(low, high, step - 1) for (low, high), step in zip(pads, dilation, strict=True)]
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *inner, (0, 0, 0)))
+
+
+def _plain_conv(x, kernel, strides=(1, 1), kernel_dilation=(1, 1)):
     return lax.conv_general_dilated(
-        x, kernel, strides, pads, x_dilation, kernel_dilation, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x,
+        kernel,
+        strides,
+        "VALID",
+        rhs_dilation=kernel_dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
 
-def _by_client(function: Callable) -> Callable:
-    """A `vmap` rule for bilinear functions of (geometry, a, b): one client after another."""
-
-    def with_rule(geometry, a, b):
-        @jax.custom_batching.custom_vmap
-        def call(a, b):
-            return function(geometry, a, b)
-
-        @call.def_vmap
-        def rule(axis_size, in_batched, a, b):
-            a, b = (
-                array if batched else jnp.broadcast_to(array, (axis_size, *array.shape))
-                for array, batched in zip((a, b), in_batched, strict=True)
-            )
-            return lax.map(lambda pair: call(*pair), (a, b)), True
-
-        return call(a, b)
-
-    return with_rule
-
-
-@_by_client
-def _forward(geometry, x, kernel):
-    return _plain_conv(x, kernel, geometry.strides, geometry.pads)
-
-
-@_by_client
-def _input_gradient(geometry, g, kernel):
-    """[B, H', W', O], [h, w, I, O] -> [B, H, W, I]: stride becomes dilation, the kernel is flipped and transposed."""
-    pads = tuple(
-        (window - 1 - low, size - (steps - 1) * stride - 1 + low)
-        for size, window, stride, (low, _), steps in zip(*geometry, g.shape[1:3], strict=True)
+def _patches(x, strides, window, steps):
+    """im2col, [B, H, W, I] -> [B, H', W', h * w * I]: what the kernel meets at each of its H', W' positions."""
+    last = [(count - 1) * stride + 1 for count, stride in zip(steps, strides, strict=True)]
+    return jnp.concatenate(
+        [
+            x[:, i : i + last[0] : strides[0], j : j + last[1] : strides[1]]
+            for i in range(window[0])
+            for j in range(window[1])
+        ],
+        axis=-1,
     )
-    flipped = jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2)
-    return _plain_conv(g, flipped, (1, 1), pads, x_dilation=geometry.strides)
 
 
-@_by_client
-def _kernel_gradient(geometry, x, g):
+def _per_client(as_product: Callable) -> Callable:
+    """Gives function(strides, a, b) a rule for `vmap` with a kernel (or cotangent) for every client.
+
+    JAX's own rule makes a grouped convolution, which is slow everywhere.
+
+    Args:
+        as_product: The same function as im2col and a matrix product, for accelerators.
+    """
+
+    def decorate(function):
+        def with_rule(strides, a, b):
+            @jax.custom_batching.custom_vmap
+            def call(a, b):
+                return function(strides, a, b)
+
+            @call.def_vmap
+            def rule(axis_size, in_batched, a, b):
+                a, b = (
+                    array if batched else jnp.broadcast_to(array, (axis_size, *array.shape))
+                    for array, batched in zip((a, b), in_batched, strict=True)
+                )
+                if jax.default_backend() == "cpu":
+                    return lax.map(lambda pair: call(*pair), (a, b)), True
+                return jax.vmap(functools.partial(as_product, strides))(a, b), True
+
+            return call(a, b)
+
+        return with_rule
+
+    return decorate
+
+
+def _slide_as_product(strides, x, kernel):
+    steps = [(n - k) // s + 1 for n, k, s in zip(x.shape[1:3], kernel.shape[:2], strides, strict=True)]
+    patches = _patches(x, strides, kernel.shape[:2], steps)
+    return jnp.matmul(patches, kernel.reshape(-1, kernel.shape[-1]))
+
+
+@_per_client(_slide_as_product)
+def _slide(strides, x, kernel):
+    """[B, H, W, I], [h, w, I, O] -> [B, H', W', O] without padding."""
+    return _plain_conv(x, kernel, strides)
+
+
+def _correlate_as_product(strides, x, g):
+    steps, channels = g.shape[1:3], (x.shape[-1], g.shape[-1])
+    window = [n - (m - 1) * s for n, m, s in zip(x.shape[1:3], steps, strides, strict=True)]
+    patches = _patches(x, strides, window, steps)
+    return jnp.tensordot(patches, g, ((0, 1, 2), (0, 1, 2))).reshape(*window, *channels)
+
+
+@_per_client(_correlate_as_product)
+def _correlate(strides, x, g):
     """[B, H, W, I], [B, H', W', O] -> [h, w, I, O]: the batch is summed as channels are, `g` slides as a kernel."""
-    pads = tuple(
-        (low, window + (steps - 1) * stride - size - low)
-        for size, window, stride, (low, _), steps in zip(*geometry, g.shape[1:3], strict=True)
-    )
-    out = _plain_conv(
-        x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), (1, 1), pads, kernel_dilation=geometry.strides
-    )
+    out = _plain_conv(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), kernel_dilation=strides)
     return out.transpose(1, 2, 0, 3)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _conv(geometry, x, kernel):
-    return _forward(geometry, x, kernel)
+    return _slide(geometry.strides, _pad(x, geometry.pads), kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _conv_input_gradient(geometry, g, kernel):
-    return _input_gradient(geometry, g, kernel)
+    """[B, H', W', O] -> [B, H, W, I]: the stride becomes dilation, the kernel is flipped and transposed."""
+    pads = tuple(
+        (window - 1 - low, size + low - (steps - 1) * stride - 1)
+        for size, window, stride, (low, _), steps in zip(*geometry, g.shape[1:3], strict=True)
+    )
+    flipped = jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2)
+    return _slide((1, 1), _pad(g, pads, geometry.strides), flipped)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _conv_kernel_gradient(geometry, x, g):
-    return _kernel_gradient(geometry, x, g)
+    """[B, H, W, I], [B, H', W', O] -> [h, w, I, O]; rows and columns that the kernel never reached are cut."""
+    pads = tuple(
+        (low, window + (steps - 1) * stride - size - low)
+        for size, window, stride, (low, _), steps in zip(*geometry, g.shape[1:3], strict=True)
+    )
+    return _correlate(geometry.strides, _pad(x, pads), g)
 
 
 def _keep_inputs(function):

@@ -165,10 +165,9 @@ def from_network(
         return Variables(made["params"], stats)
 
     def apply(variables, x, *, train, key=None, mask=None, ops=DEFAULT):
+        anyone = jnp.array(True) if mask is None else jnp.any(mask)
         if mask is not None:
-            # Statistics of no example at all would be NaN.
-            anyone = jnp.any(mask)
-            mask = mask | ~anyone
+            mask = mask | ~anyone  # statistics over no example at all would be NaN
         outputs, changed = network.clone(ops=ops).apply(
             {"params": variables.params, "batch_stats": variables.stats or {}},
             x.astype(example.dtype),
@@ -178,7 +177,7 @@ def from_network(
             mutable=["batch_stats"],
         )
         stats = changed["batch_stats"] if train and variables.stats else variables.stats
-        return outputs, stats if mask is None else trees.where(anyone, stats, variables.stats)
+        return outputs, trees.where(anyone, stats, variables.stats)
 
     return Model(name, init, apply, task.loss, task.correct, *_describe(network, init, example))
 

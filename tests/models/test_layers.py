@@ -1,7 +1,5 @@
 """Convolution and pooling against JAX's own operations, in float64 unless said otherwise."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +7,7 @@ import pytest
 from jax import lax
 
 from fedjax_sparse.models import layers
+
 
 @pytest.fixture(autouse=True)
 def float64():
@@ -43,7 +42,7 @@ def assert_close(got, wanted, rtol=1e-10, atol=1e-10):
 @pytest.mark.parametrize("padding", ["SAME", "VALID", ((0, 1), (2, 0)), ((4, 3), (5, 6))], ids=str)
 @pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 3), (2, 1)], ids=str)
 def test_conv_and_gradients_equal_lax(stride, padding):
-    cases = itertools.product([(8, 8), (7, 9)], [(1, 1), (2, 2), (3, 3), (5, 5), (3, 1)])
+    cases = [((8, 8), (1, 1)), ((7, 9), (2, 2)), ((8, 8), (3, 3)), ((7, 9), (5, 5)), ((7, 9), (3, 1))]
 
     @jax.jit
     def both(inputs):
@@ -56,33 +55,45 @@ def test_conv_and_gradients_equal_lax(stride, padding):
     assert_close(*both(inputs))
 
 
+@pytest.fixture(params=["cpu", "gpu"])
+def platform(request, monkeypatch):
+    """Both forms of per-client convolutions, whatever the tests run on."""
+    monkeypatch.setattr(jax, "default_backend", lambda: request.param)
+
+
+VMAPPED = [(3, 1, "SAME"), (5, 1, "VALID"), (1, 2, "SAME"), (3, 2, "SAME"), (2, 3, ((0, 1), (2, 0)))]
+
+
+@pytest.mark.usefixtures("platform")
 @pytest.mark.parametrize("in_axes", [(0, 0), (None, 0), (0, None)], ids=str)
-@pytest.mark.parametrize(
-    ("window", "stride", "padding"), [(3, 1, "SAME"), (5, 1, "VALID"), (1, 2, "SAME"), (3, 2, "SAME")]
-)
-def test_vmap_of_gradients_equals_a_loop(in_axes, window, stride, padding):
+def test_vmap_of_gradients_equals_a_loop(in_axes):
     clients = 3
-    shapes = (2, 7, 6, 3), (window, window, 3, 4)
-    x, kernel = arrays(
-        *(shape if axis is None else (clients, *shape) for shape, axis in zip(shapes, in_axes, strict=True))
-    )
 
-    def gradients(x, kernel):
-        return value_and_gradients(layers.conv, x, kernel, (stride, stride), padding)
+    @jax.jit
+    def together(inputs):
+        return [
+            jax.vmap(lambda x, k, g=g: value_and_gradients(layers.conv, x, k, *g), in_axes)(x, k)
+            for (x, k), g in zip(inputs, geometries, strict=True)
+        ]
 
-    def one(array, axis, client):
-        return array if axis is None else array[client]
+    @jax.jit
+    def loop(inputs, client):
+        own = [
+            [a if axis is None else a[client] for a, axis in zip(pair, in_axes, strict=True)]
+            for pair in inputs
+        ]
+        return [value_and_gradients(reference, x, k, *g) for (x, k), g in zip(own, geometries, strict=True)]
 
-    together = jax.jit(jax.vmap(gradients, in_axes))(x, kernel)
-    loop = [
-        value_and_gradients(
-            reference, one(x, in_axes[0], i), one(kernel, in_axes[1], i), (stride, stride), padding
-        )
-        for i in range(clients)
+    geometries = [((stride, stride), padding) for _, stride, padding in VMAPPED]
+    leading = [() if axis is None else (clients,) for axis in in_axes]
+    inputs = [
+        arrays((*leading[0], 2, 7, 6, 3), (*leading[1], window, window, 3, 4)) for window, _, _ in VMAPPED
     ]
-    assert_close(together, jax.tree.map(lambda *leaves: jnp.stack(leaves), *loop))
+    separate = [loop(inputs, client) for client in range(clients)]
+    assert_close(together(inputs), jax.tree.map(lambda *leaves: jnp.stack(leaves), *separate))
 
 
+@pytest.mark.usefixtures("platform")
 @pytest.mark.parametrize("inner_axes", [(0, 0), (None, 0), (0, None)], ids=str)
 def test_nested_vmap_over_seeds_and_clients(inner_axes):
     """Seeds have kernels of their own; within a seed kernels, inputs or both differ between clients."""
