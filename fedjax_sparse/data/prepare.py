@@ -22,6 +22,9 @@ class _RawImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     VERSION = tfds.core.Version("1.0.0")
     SHAPE: tuple[int, int, int] = (28, 28, 1)
     CLASSES = 10
+    # Nothing is downloaded. Looking for checksums would need importlib_resources, which is not among the declared
+    # dependencies of tensorflow-datasets.
+    url_infos = None
     dataset: datasets.Dataset
 
     def _info(self) -> tfds.core.DatasetInfo:
