@@ -28,7 +28,9 @@ def main(args: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code: 0, 1 for a failure, 2 for a wrong request, 130 interrupted."""
     args = sys.argv[1:] if args is None else list(args)
     try:
-        return _dispatch(args)
+        code = _dispatch(args)
+        sys.stdout.flush()  # here, so that a reader who has gone is noticed here
+        return code
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
     except KeyboardInterrupt:
@@ -92,15 +94,18 @@ def configuration(args: Sequence[str]) -> config.RunConfig:
     named, rest = (args[0], args[1:]) if args and not args[0].startswith("-") else (None, args)
     path = _value_of("--config", rest)
     in_file, values, own = config.split(config.read(path)) if path else (None, {}, {})
-    if not (named or in_file) and {"-h", "--help", "--config"}.isdisjoint(rest):
-        raise errors.UsageError(f"name an algorithm: {PROG} run ALGORITHM (allowed: {_algorithm_names()})")
+    if not (named or in_file) and {"-h", "--help"}.isdisjoint(rest):
+        raise errors.UsageError(
+            f"name an algorithm: {PROG} run ALGORITHM, or [algorithm] in the --config FILE.toml "
+            f"(allowed: {_algorithm_names()})"
+        )
     entry = registry.entry(named or in_file or "fedavg")
     if in_file in (None, entry.name):
         values |= own
     else:
         print(f"{PROG}: note: [algorithm] of {path} belongs to {in_file} and is not used", file=sys.stderr)
     try:
-        config.check_names(entry, values)
+        config.check_values(entry, values)
     except errors.UsageError as error:
         raise errors.UsageError(f"{path}: {error}") from None
     given = _run_flags(entry, values, rest, named or in_file)

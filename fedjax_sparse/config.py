@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ from fedjax_sparse.options import (
     POSITIVE,
     Options,
     Range,
+    checked,
     declared_options,
     option,
 )
@@ -185,41 +186,39 @@ def configure(algorithm: str, **values: Any) -> RunConfig:
         UsageError: an unknown name, or a value or combination that is not allowed.
     """
     entry = registry.entry(algorithm)
-    check_names(entry, values)
+    check_values(entry, values)
     if "local_epochs" in values and values.get("local_steps") is not None:
         raise errors.UsageError(
             f"--local-epochs = {values['local_epochs']} and --local-steps = {values['local_steps']} "
             "exclude each other; state one"
         )
-    of_run, of_algorithm = names(RunConfig), names(entry.hyperparameters)
-    hyper = entry.hyperparameters(**{name: values[name] for name in values if name in of_algorithm})
-    of_run_values = {**entry.overrides, **{name: values[name] for name in values if name in of_run}}
-    return RunConfig(algorithm=algorithm, hyper=hyper, **of_run_values)
+    own_names = {option.name for option in declared_options(entry.hyperparameters)}
+    own = {name: value for name, value in values.items() if name in own_names}
+    of_run = {name: value for name, value in values.items() if name not in own_names}
+    return RunConfig(algorithm, entry.hyperparameters(**own), **{**entry.overrides, **of_run})
 
 
-def check_names(entry: Entry, values: Iterable[str]) -> None:
-    """Raises a `UsageError` for the first name that is no option of a run of this algorithm."""
-    allowed = names(RunConfig) | names(entry.hyperparameters)
-    for name in values:
-        if name not in allowed:
-            errors.unknown_name(f"option of {entry.name}", name, allowed)
+def check_values(entry: Entry, values: Mapping[str, Any]) -> None:
+    """Checks each value of a run of this algorithm on its own.
 
-
-def names(cls: type[Options]) -> set[str]:
-    """The names of the declared options of a dataclass."""
-    return {declared.name for declared in declared_options(cls)}
+    Raises:
+        UsageError: a name is no option, or a value is not allowed for it.
+    """
+    options = {o.name: o for cls in (RunConfig, entry.hyperparameters) for o in declared_options(cls)}
+    for name, value in values.items():
+        if name not in options:
+            errors.unknown_name(f"option of {entry.name}", name, options)
+        checked(options[name], value)
 
 
 def to_toml_dict(config: RunConfig) -> dict[str, Any]:
     """The configuration as TOML tables; what is None, or replaced by local steps, is left out."""
-    table = {name: getattr(config, name) for name in (o.name for o in declared_options(RunConfig))}
+    run = {option.name: getattr(config, option.name) for option in declared_options(RunConfig)}
+    own = {option.name: getattr(config.hyper, option.name) for option in declared_options(type(config.hyper))}
     if config.local_steps is not None:
-        del table["local_epochs"]
-    own = {o.name: getattr(config.hyper, o.name) for o in declared_options(type(config.hyper))}
-    return {
-        **{name: value for name, value in table.items() if value is not None},
-        "algorithm": {"name": config.algorithm, **own},
-    }
+        del run["local_epochs"]
+    stated = {name: value for name, value in run.items() if value is not None}
+    return {**stated, "algorithm": {"name": config.algorithm, **own}}
 
 
 def from_toml_dict(table: Mapping[str, Any]) -> RunConfig:

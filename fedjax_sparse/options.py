@@ -74,7 +74,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for declared in declared_options(type(self)):
-            value = _checked(declared, getattr(self, declared.name))
+            value = checked(declared, getattr(self, declared.name))
             object.__setattr__(self, declared.name, value)
 
 
@@ -86,7 +86,7 @@ def declared_options(cls: type[Options]) -> Iterator[Option]:
             yield Option(field.name, annotations[field.name], field.default, **field.metadata)
 
 
-def _checked(declared: Option, value: Any) -> Any:
+def checked(declared: Option, value: Any) -> Any:
     """The value, an int made a float where the option is one; raises `UsageError` if it is not allowed."""
     kinds = alternatives(declared.annotation)
     choices = [choice for kind in kinds for choice in typing.get_args(kind)]

@@ -132,7 +132,7 @@ def test_every_command_has_help(command, capsys):
     ("args", "message"),
     [
         ("rn", "unknown command 'rn'; did you mean 'run'?"),
-        ("run", "name an algorithm: fedjax-sparse run ALGORITHM (allowed: "),
+        ("run", "name an algorithm: fedjax-sparse run ALGORITHM, or [algorithm] in the --config FILE.toml"),
         ("run fedagv", "unknown algorithm 'fedagv'; did you mean 'fedavg'?"),
         (
             "run fedsparsify-global --sparsiti 0.5",
@@ -151,7 +151,10 @@ def test_every_command_has_help(command, capsys):
         ("run fedavg --clients 5", "--cohort-size = 10 is more than --clients = 5"),
         ("run fedavg --local-epochs 2 --local-steps 3", "--local-epochs = 2 and --local-steps = 3 exclude"),
         ("run --config none.toml", "cannot read none.toml: No such file or directory"),
-        ("run --config", "Missing value for argument '--config'."),
+        ("run --config", "name an algorithm: "),
+        ("run fedavg --config", "Missing value for argument '--config'."),
+        ("run fedavg --seed -1", "--seed = -1 is out of range; allowed: [0, 2147483647]"),
+        ("run fedavg --client-lr -1e-3", "--client-lr = -0.001 is out of range; allowed: (0, inf)"),
         ("list", "Missing from fedjax-sparse list"),
         ("list algoritms", "unknown list 'algoritms'; did you mean 'algorithms'?"),
         ("list models --jason", "unknown argument '--jason'; did you mean '--json'?"),
@@ -171,6 +174,25 @@ def test_a_wrong_key_is_refused_with_its_file(tmp_path, capsys):
     path.write_text('round = 3\n[algorithm]\nname = "fedavg"\n')
     message = refused(["run", "--config", str(path)], capsys)
     assert message.startswith(f"{path}: unknown option of fedavg 'round'; did you mean 'rounds'?")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("rounds = 3", "name an algorithm: "),
+        (
+            'augment = "yes"\n[algorithm]\nname = "fedavg"',
+            "{path}: --augment = 'yes' is not valid; allowed: bool",
+        ),
+        ('rounds = [3]\n[algorithm]\nname = "fedavg"', "{path}: --rounds = [3] is not valid; allowed: int"),
+        ('[algorithm]\nname = "fedagv"', "unknown algorithm 'fedagv'; did you mean 'fedavg'?"),
+        ("rounds = 3\nrounds = 4", "{path} is not a TOML file: "),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(content, message, tmp_path, capsys):
+    path = tmp_path / "run.toml"
+    path.write_text(content)
+    assert refused(["run", "--config", str(path)], capsys).startswith(message.format(path=path))
 
 
 def test_a_failed_run_exits_with_one(monkeypatch, capsys):
@@ -238,8 +260,9 @@ def test_version(capsys):
 def finished(tmp_path_factory):
     """The folder of a short run on embedded data."""
     out = tmp_path_factory.mktemp("cli") / "run"
-    args = "run random-pruning --model softmax --sparsity 0.5 --rounds 2 --clients 4 --cohort-size 2 --local-steps 1 --out"
-    assert cli.main([*args.split(), str(out)]) == 0
+    args = f"run random-pruning --sparsity 0.5 --model softmax --out {out}"
+    small = "--rounds 2 --clients 4 --cohort-size 2 --local-steps 1"
+    assert cli.main([*args.split(), *small.split()]) == 0
     return out
 
 
@@ -309,4 +332,4 @@ def test_a_reader_that_leaves_early_is_no_error():
     with contextlib.closing(os.fdopen(writing, "w")) as pipe:
         command = [sys.executable, "-m", "fedjax_sparse", "list", "models"]
         process = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
-    assert process.stderr == ""
+    assert (process.returncode, process.stderr) == (1, "")
