@@ -1,7 +1,7 @@
 """Exact selection of the k largest entries, for a `k` that may be traced.
 
 The threshold is searched by counting: two bits of its value per pass over the data, and no pass more than is
-needed. On CPU this takes a hundredth of the time of a sort, and it runs inside `jit`, `scan` and `vmap` (over the
+needed. On CPU this takes about a hundredth of the time of a sort, and it runs inside `jit`, `scan` and `vmap` (over the
 scores, over `k` or over both).
 
 Order: by value, then the lower index first. -0.0 equals 0.0, and NaN is smaller than everything.
