@@ -29,7 +29,7 @@ class Entry:
         description: One line.
         folder: Where its files are, below the data folder; empty if it needs none.
         formats: The forms in which its files are read, the first complete one being used.
-        prepared: Whether it may also be a folder prepared by tensorflow-datasets.
+        prepared: Where tensorflow-datasets' VERSION/ may be, below `folder`; None if it has no such set.
         natural: Whether its training examples have natural owners.
         classes: Outputs of a model; None where the data say (the vocabulary of a text).
         sizes: Training and test examples; None where distributions differ.
@@ -41,7 +41,7 @@ class Entry:
     description: str
     folder: str = ""
     formats: tuple[Format, ...] = ()
-    prepared: bool = False
+    prepared: str | None = None
     natural: bool = False
     classes: int | None = None
     sizes: tuple[int, int] | None = None
@@ -59,8 +59,12 @@ class Entry:
     @property
     def forms(self) -> str:
         """The files to put there, for people."""
-        prepared = ["VERSION/ as prepared by tensorflow-datasets in ArrayRecord"] if self.prepared else []
-        return "; or ".join([*map(str, self.formats), *prepared])
+        forms = [str(form) for form in self.formats]
+        if self.prepared:
+            forms.append(
+                f"{Path(self.prepared, 'VERSION')}/ as prepared by tensorflow-datasets in ArrayRecord"
+            )
+        return "; or ".join(forms)
 
 
 def _emnist(
@@ -70,7 +74,7 @@ def _emnist(
         f"28x28 grey handwritten {description} (NIST), {classes} classes; images lie transposed, as distributed",
         "emnist",
         raw.emnist(config),
-        prepared=True,
+        prepared=config,
         classes=classes,
         sizes=sizes,
         first_label=first_label,
@@ -85,7 +89,7 @@ DATASETS: dict[str, Entry] = {
         "28x28 grey handwritten digits, 60,000 + 10,000, 10 classes",
         "mnist",
         raw.MNIST,
-        prepared=True,
+        prepared=".",
         classes=10,
         sizes=(60_000, 10_000),
         mean=(0.1307,),
@@ -95,7 +99,7 @@ DATASETS: dict[str, Entry] = {
         "28x28 grey clothes, 60,000 + 10,000, 10 classes",
         "fashion_mnist",
         raw.MNIST,
-        prepared=True,
+        prepared=".",
         classes=10,
         sizes=(60_000, 10_000),
         mean=(0.2860,),
@@ -111,7 +115,7 @@ DATASETS: dict[str, Entry] = {
         "32x32 colour photographs, 50,000 + 10,000, 10 classes",
         "cifar10",
         raw.CIFAR10,
-        prepared=True,
+        prepared=".",
         classes=10,
         sizes=(50_000, 10_000),
         mean=(0.4914, 0.4822, 0.4465),
@@ -121,7 +125,7 @@ DATASETS: dict[str, Entry] = {
         "32x32 colour photographs, 50,000 + 10,000, 100 classes",
         "cifar100",
         raw.CIFAR100,
-        prepared=True,
+        prepared=".",
         classes=100,
         sizes=(50_000, 10_000),
         mean=(0.5071, 0.4865, 0.4409),
@@ -131,7 +135,7 @@ DATASETS: dict[str, Entry] = {
         "32x32 colour house numbers, 73,257 + 26,032, 10 classes",
         "svhn_cropped",
         raw.SVHN,
-        prepared=True,
+        prepared=".",
         classes=10,
         sizes=(73_257, 26_032),
     ),
@@ -222,7 +226,7 @@ def load(name: str, *, data_dir: str | Path | None = None, cache_dir: str | Path
     if name.endswith(_LIBSVM_SUFFIXES):
         entry, source = Entry("a LIBSVM file"), _libsvm_source(Path(name).expanduser())
     else:
-        entry = DATASETS.get(name, Entry("prepared by tensorflow-datasets", name, prepared=True))
+        entry = DATASETS.get(name, Entry("prepared by tensorflow-datasets", name, prepared="."))
         source = _find(name, entry, _data_folder(data_dir))
     read = partial(_read, source, entry)
     return _dataset(name, cache.cached(cache_folder, name, source.paths, read), entry)
@@ -256,9 +260,9 @@ def _find(name: str, entry: Entry, data_folder: Path | None) -> _Source:
         return _Source(sorted(prepared.iterdir()), partial(tfds.read, prepared))
     if name not in DATASETS:
         _unknown(name, str(data_folder))
-    most = max((len(paths) for _, paths in found), default=0)
-    partly = f"only {most} of the files needed are" if most else "nothing is"
-    raise UsageError(f"{name}: {partly} in {folder}/; put there {entry.forms}")
+    nearest, paths = max(found, key=lambda pair: len(pair[1]))
+    lacking = f"{folder}/ lacks {nearest.missing(folder)}" if paths else f"nothing is in {folder}/"
+    raise UsageError(f"{name}: {lacking}; put there {entry.forms}")
 
 
 def _unknown(name: str, data_folder: str) -> NoReturn:

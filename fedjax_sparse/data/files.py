@@ -65,6 +65,10 @@ class Format(NamedTuple):
             return [folder / self.archive]
         return found
 
+    def missing(self, folder: Path) -> str:
+        """The names of those of the files that are not there, for people."""
+        return _names([name for name in self.files if _plain_or_gz(folder / name) is None])
+
     def is_complete(self, found: Sequence[Path]) -> bool:
         """Whether `found` is everything that `read` needs."""
         return len(found) == len(self.files) or any(path.name == self.archive for path in found)
@@ -77,9 +81,13 @@ class Format(NamedTuple):
 
     def __str__(self) -> str:
         """The file names, for people."""
-        few = self.files if len(self.files) <= 6 else (self.files[0], "...", self.files[-1])
-        count = "" if len(self.files) <= 6 else f" ({len(self.files)} files)"
-        return ", ".join(few) + count + (f" or {self.archive}" if self.archive else "")
+        return _names(self.files) + (f" or {self.archive}" if self.archive else "")
+
+
+def _names(files: Sequence[str]) -> str:
+    if len(files) <= 4:
+        return ", ".join(files)
+    return f"{files[0]}, ..., {files[-1]} ({len(files)} files)"
 
 
 def _plain_or_gz(path: Path) -> Path | None:
