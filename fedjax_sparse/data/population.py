@@ -2,7 +2,9 @@
 # pyright: reportIncompatibleMethodOverride=false
 # (the fields `index` and `count` hide methods of tuples that nobody calls here)
 
+import operator
 from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from typing import Literal, NamedTuple, cast
 
 import jax
@@ -82,8 +84,9 @@ def gather(population: Population, ids: Array, present: Array) -> Cohort:
     return Cohort(ids, weight, index, count, population.pool, jnp.asarray(clients, jnp.int32))
 
 
-class Padding(NamedTuple):
-    """Local work of a cohort, as run and as needed; the difference is what padding wastes.
+@dataclass(frozen=True)
+class Padding:
+    """Local work as run and as needed; the difference is what padding wastes. Accounts of several rounds add up.
 
     Attributes:
         steps_run: Local steps, over all clients, with clients of a chunk in lockstep.
@@ -92,10 +95,20 @@ class Padding(NamedTuple):
         examples_needed: Examples among them that are not padding.
     """
 
-    steps_run: int
-    steps_needed: int
-    examples_run: int
-    examples_needed: int
+    steps_run: int = 0
+    steps_needed: int = 0
+    examples_run: int = 0
+    examples_needed: int = 0
+
+    def __add__(self, other: "Padding") -> "Padding":
+        return Padding(*map(operator.add, astuple(self), astuple(other)))
+
+    def __str__(self) -> str:
+        steps, examples = self.steps_run - self.steps_needed, self.examples_run - self.examples_needed
+        return (
+            f"padding: {steps:,} of {self.steps_run:,} local steps ({steps / max(self.steps_run, 1):.1%}) and "
+            f"{examples:,} of {self.examples_run:,} places in batches ({examples / max(self.examples_run, 1):.1%})"
+        )
 
 
 def padding(
