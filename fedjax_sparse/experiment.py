@@ -193,24 +193,25 @@ def _report(experiment: Experiment, out: Path, recorder: Recorder) -> None:
     if rows:
         say(f"{facts(rows)}  in {rows[0]['wall_seconds']:.1f} s")
         plotting.plot([out], out / "figures")
-    say(str(padding_of_run(experiment)))
+    say(padding_of_run(experiment).describe())
     say(f"records and figures: {out}")
 
 
 def padding_of_run(experiment: Experiment) -> Padding:
-    """The work that padding wastes over all rounds of the first seed."""
+    """The work that padding wastes, over all rounds of the first seed."""
     setting, seed = experiment.setting, experiment.config.seed
+    plan = setting.federation.plan
     counts = np.append(setting.population.count, 0)  # an empty place holds nothing
-    total = None
+    rounds = []
     for t in range(1, setting.federation.rounds + 1):
         ids, present = setting.sampler.draw(seed, t)
         held = np.where(present, counts[ids], 0)
-        plan = setting.plan
-        one = padding(
-            held, batch_size=plan.batch_size, epochs=plan.epochs, steps=plan.steps, chunk=setting.chunk
+        rounds.append(
+            padding(
+                held, batch_size=plan.batch_size, epochs=plan.epochs, steps=plan.steps, chunk=setting.chunk
+            )
         )
-        total = one if total is None else total + one
-    return total
+    return Padding(*map(sum, zip(*rounds, strict=True)))
 
 
 def _sinks(config: RunConfig, folder: RunFolder) -> list[records.Sink]:

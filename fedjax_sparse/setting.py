@@ -36,7 +36,6 @@ class Setting(NamedTuple):
         test: The test set, in batches.
         preprocess: (x, key, train) -> model inputs.
         sampler: Who takes part in which round.
-        plan: How much a client trains.
         chunk: Clients that are vmapped together.
         encoding: The encoding in which bytes are counted.
     """
@@ -47,7 +46,6 @@ class Setting(NamedTuple):
     test: evaluation.TestSet
     preprocess: Callable
     sampler: Sampler
-    plan: Plan
     chunk: int
     encoding: str
 
@@ -120,9 +118,12 @@ def make_setting(
     variables = jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)))
     dtype = jax.tree.leaves(variables.params)[0].dtype
     preprocess = transforms.make_preprocess(dataset.mean, dataset.std, dtype, augment)
+    rate = rate_by_round(client_lr, lr_schedule, rounds)
     federation = Federation(
         loss=make_loss(model, preprocess),
-        train=local_training.local_sgd(optimizer, rate_by_round(client_lr, lr_schedule, rounds), plan),
+        train=local_training.local_sgd(optimizer, rate, plan),
+        plan=plan,
+        client_rate=rate,
         over_clients=make_over_clients(chunk, mesh),
         server_optimizer=make_server_optimizer(server_opt, server_lr, server_momentum),
         params=variables.params,
@@ -133,7 +134,7 @@ def make_setting(
         cohort_size=sampler.capacity,
     )
     test = evaluation.batched(dataset.x_test, dataset.y_test, EVAL_BATCH)
-    return Setting(federation, model, population, test, preprocess, sampler, plan, chunk, encoding)
+    return Setting(federation, model, population, test, preprocess, sampler, chunk, encoding)
 
 
 def automatic_chunk(capacity: int) -> int:

@@ -172,8 +172,11 @@ class Federation(NamedTuple):
 
     Attributes:
         loss: (variables, batch, ops) -> (mean loss f[], new stats); `ops` None stands for the model's own layers.
-        train: (gradient, variables, client, t, key, project) -> `Trained`: local SGD. `gradient` is
-            (variables, batch) -> (loss, new stats, gradients); `project` maps params to params after each step.
+        train: (gradient, variables, client, t, key, project, steps) -> `Trained`: local SGD. `gradient` is
+            (variables, batch) -> (loss, new stats, gradients); `project` maps params to params after each step;
+            `steps` = (first, end) restricts or extends the plan's local steps.
+        plan: How much a client trains, see `fedjax_sparse.clients.local_training.Plan`.
+        client_rate: Round number t -> the clients' learning rate.
         over_clients: (work, shared, client states, cohort, key) -> (sum of what was sent, client states, logs[C]),
             with work: (shared, client state, client, key) -> (sent, client state, log).
         server_optimizer: An optax transformation, fed with minus the mean client step.
@@ -187,6 +190,8 @@ class Federation(NamedTuple):
 
     loss: Callable[..., tuple[jax.Array, PyTree]]
     train: Callable[..., Trained]
+    plan: Any
+    client_rate: Callable[[jax.Array], jax.Array]
     over_clients: Callable[..., tuple[PyTree, PyTree, PyTree]]
     server_optimizer: optax.GradientTransformation
     params: PyTree

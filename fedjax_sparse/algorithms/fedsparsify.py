@@ -120,7 +120,8 @@ def _progressive_pruning(
         del client_state
         return server.variables
 
-    declared = (Declared("server", "exact", lambda t: int(np.sum(kept[t])), among),)
+    promise = Declared("server", "exact", lambda t: int(np.sum(kept[t])), among)
+    declared = (promise, promise._replace(what="deployed"))  # they are one model
     return Algorithm(init, no_client_state, None, round_fn, model, None, declared)
 
 

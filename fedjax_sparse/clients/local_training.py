@@ -64,9 +64,10 @@ def local_sgd(
     schedule: Callable[[jax.Array], jax.Array],
     plan: Plan,
 ) -> Callable[..., Trained]:
-    """Builds `train(gradient, variables, client, t, key, project)`, see `fedjax_sparse.types.Federation`.
+    """Builds `train(gradient, variables, client, t, key, project, steps)`, see `fedjax_sparse.types.Federation`.
 
-    It takes the local steps that `plan` asks for, with a fresh optimiser state in every round.
+    It takes the local steps that `plan` asks for, or only `steps = (first, end)` of them, which may be traced and may
+    go beyond the plan. Each call starts with a fresh optimiser state.
 
     Args:
         optimizer: Learning rate -> the clients' optax transformation.
@@ -74,35 +75,38 @@ def local_sgd(
         plan: Batch size and amount of work.
     """
 
-    def train(gradient, variables, client, t, key, project=identity):
+    def train(gradient, variables, client, t, key, project=identity, steps=None):
         opt = optimizer(schedule(t))
         order_key, step_key = jax.random.split(key)
-        rows = _shuffled_rows(client, plan, order_key)
+        rows = shuffled_rows(client, plan, order_key)
 
         def step(j, carry):
             variables, opt_state, loss_sum, examples = carry
-            batch = _take(client, plan, rows, j, jax.random.fold_in(step_key, j))
+            batch = take_batch(client, plan, rows, j, jax.random.fold_in(step_key, j))
             loss, stats, grads = gradient(variables, batch)
             updates, opt_state = opt.update(grads, opt_state, variables.params)
             params = project(optax.apply_updates(variables.params, updates))
             size = jnp.sum(batch.mask, dtype=jnp.int32)
             return Variables(params, stats), opt_state, loss_sum + loss * size, examples + size
 
-        steps = plan.total_steps(client.count)
-        loss_type = jax.eval_shape(lambda: gradient(variables, _take(client, plan, rows, 0, step_key))[0])
+        first, end = (0, plan.total_steps(client.count)) if steps is None else steps
+        loss_type = jax.eval_shape(
+            lambda: gradient(variables, take_batch(client, plan, rows, 0, step_key))[0]
+        )
         start = (
             variables,
             opt.init(variables.params),
             jnp.zeros((), loss_type.dtype),
             jnp.zeros((), jnp.int32),
         )
-        variables, _, loss_sum, examples = jax.lax.fori_loop(0, steps, step, start)
-        return Trained(variables, loss_sum / jnp.maximum(examples, 1), examples, steps)
+        variables, _, loss_sum, examples = jax.lax.fori_loop(first, end, step, start)
+        taken = jnp.asarray(end - first, jnp.int32)
+        return Trained(variables, loss_sum / jnp.maximum(examples, 1), examples, taken)
 
     return train
 
 
-def _shuffled_rows(client: Client, plan: Plan, key: jax.Array) -> jax.Array:
+def shuffled_rows(client: Client, plan: Plan, key: jax.Array) -> jax.Array:
     """i32[passes, whole batches]: the client's rows of the pool in a new random order for every pass."""
     places = client.index.shape[0]
     held = jnp.arange(places) < client.count
@@ -115,11 +119,11 @@ def _shuffled_rows(client: Client, plan: Plan, key: jax.Array) -> jax.Array:
     return jnp.pad(rows, ((0, 0), (0, -places % plan.batch_size)))
 
 
-def _take(client: Client, plan: Plan, rows: jax.Array, j: jax.Array | int, key: jax.Array) -> Batch:
-    """The examples of local step j."""
+def take_batch(client: Client, plan: Plan, rows: jax.Array, j: jax.Array | int, key: jax.Array) -> Batch:
+    """The examples of local step j; beyond the passes that were shuffled, their orders come around again."""
     per_pass = jnp.maximum(plan.steps_per_pass(client.count), 1)
     first = (j % per_pass) * plan.batch_size
-    chosen = jax.lax.dynamic_slice(rows, (j // per_pass, first), (1, plan.batch_size))[0]
+    chosen = jax.lax.dynamic_slice(rows, (j // per_pass % plan.passes, first), (1, plan.batch_size))[0]
     mask = first + jnp.arange(plan.batch_size) < client.count
     return Batch(client.pool.x[chosen], client.pool.y[chosen], mask, key, jnp.asarray(j, jnp.int32))
 
