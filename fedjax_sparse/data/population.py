@@ -2,9 +2,7 @@
 # pyright: reportIncompatibleMethodOverride=false
 # (the fields `index` and `count` hide methods of tuples that nobody calls here)
 
-import operator
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
 from typing import Literal, NamedTuple, cast
 
 import jax
@@ -84,9 +82,8 @@ def gather(population: Population, ids: Array, present: Array) -> Cohort:
     return Cohort(ids, weight, index, count, population.pool, jnp.asarray(clients, jnp.int32))
 
 
-@dataclass(frozen=True)
-class Padding:
-    """Local work as run and as needed; the difference is what padding wastes. Accounts of several rounds add up.
+class Padding(NamedTuple):
+    """Local work as run and as needed; the difference is what padding wastes.
 
     Attributes:
         steps_run: Local steps, over all clients, with clients of a chunk in lockstep.
@@ -95,19 +92,17 @@ class Padding:
         examples_needed: Examples among them that are not padding.
     """
 
-    steps_run: int = 0
-    steps_needed: int = 0
-    examples_run: int = 0
-    examples_needed: int = 0
+    steps_run: int
+    steps_needed: int
+    examples_run: int
+    examples_needed: int
 
-    def __add__(self, other: "Padding") -> "Padding":
-        return Padding(*map(operator.add, astuple(self), astuple(other)))
-
-    def __str__(self) -> str:
-        steps, examples = self.steps_run - self.steps_needed, self.examples_run - self.examples_needed
+    def describe(self) -> str:
+        """One line for people."""
+        steps, places = self.steps_run - self.steps_needed, self.examples_run - self.examples_needed
         return (
             f"padding: {steps:,} of {self.steps_run:,} local steps ({steps / max(self.steps_run, 1):.1%}) and "
-            f"{examples:,} of {self.examples_run:,} places in batches ({examples / max(self.examples_run, 1):.1%})"
+            f"{places:,} of {self.examples_run:,} places in batches ({places / max(self.examples_run, 1):.1%})"
         )
 
 
