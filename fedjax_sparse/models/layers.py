@@ -3,12 +3,27 @@
 **Ops.** Models call `ops.dense` and `ops.conv` instead of `flax.linen.Dense` and `Conv`, so that an algorithm can
 change a layer's weights or gradient without a second model.
 
-**Convolutions.** `conv` is bilinear, and so are its two gradients; all three come from the one trilinear form
-sum(conv(x, kernel) * g), so that each one's derivatives are the other two. Stated that way as three `custom_vjp`
-functions, reverse mode is closed (any order), and every convolution that XLA sees is a plain NHWC/HWIO one.
-That matters inside loops on CPU, where XLA leaves the transposed dimension numbers of JAX's own rules to a naive loop.
+**Convolutions.** `conv` is bilinear; it and its two gradients come from one trilinear form, sum(conv(x, kernel) * g),
+so that the derivatives of each are the other two. Stated as three `custom_vjp` functions, reverse mode is closed (of
+any order), and every convolution that XLA sees is a plain NHWC/HWIO one.
 
-Axis letters: B batch, H and W image, h and w kernel, I and O channels in and out, V clients under `vmap`.
+That matters inside loops on CPU, where XLA leaves the transposed dimension numbers of JAX's own rules to a naive loop.
+Measured in `lax.scan` on two busy cores, milliseconds for forward, input gradient and kernel gradient:
+
+| layer (batch, image, window, channels, stride) | here | JAX's rules |
+|---|---|---|
+| FEMNIST CNN: 20, 14x14, 5x5, 32 to 64, 1 | 2.0, 2.0, 2.3 | 2.1, 28, 220 |
+| CIFAR-10 CNN: 10, 30x30, 3x3, 32 to 64, 1 | 0.8, 1.1, 2.9 | 0.8, 7.4, 148 |
+| ResNet: 16, 32x32, 3x3, 64 to 64, 1 | 3.8, 4.3, 10.5 | 3.9, 47, 820 |
+| ResNet: 16, 32x32, 3x3, 64 to 128, 2 | 1.9, 2.4, 3.9 | 1.9, 11, 483 |
+
+What did not help on CPU: im2col and a matrix product in place of plain convolutions (2 to 6 times slower in the input
+gradient, equal to twice as slow elsewhere), one matrix product for each window position, scattering columns back
+(col2im), and im2col with a batched product over eight clients (1.3 to 2 times slower than one client after another).
+Exceptions that became the rule for 1x1 windows, where im2col is mere subsampling: five times faster in the kernel
+gradient. The forms for accelerators follow the reports on grouped convolutions (jax-ml/jax issues 13800, 26266, 26568).
+
+Axis letters: B batch, H and W image, h and w kernel, I and O channels in and out.
 """
 
 from __future__ import annotations
@@ -241,8 +256,8 @@ def _add_bias(x, bias):
     return x + bias.reshape((1,) * (x.ndim - 1) + bias.shape)
 
 
-def _drawn_in_float32(init):
-    """Rounds afterwards, so that bfloat16 starts where float32 does; float64 is drawn as such."""
+def drawn_in_float32(init: Callable) -> Callable:
+    """An initialiser that rounds afterwards, so that bfloat16 starts where float32 does; float64 is drawn as such."""
 
     def draw(key, shape, dtype):
         return init(key, shape, jnp.promote_types(dtype, jnp.float32)).astype(dtype)
@@ -265,9 +280,7 @@ class Dense(nn.Module):
     @nn.compact
     def affine(self, inputs: int) -> Callable[[jax.Array], jax.Array]:
         """The layer as a pure function, which may be called inside `lax.scan`; a Flax module may not."""
-        kernel = self.param(
-            "kernel", _drawn_in_float32(self.kernel_init), (inputs, self.features), self.dtype
-        )
+        kernel = self.param("kernel", drawn_in_float32(self.kernel_init), (inputs, self.features), self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), self.dtype)
         name = "/".join((*self.path, "kernel"))
         return lambda x: _add_bias(self.ops.dense(name, x, kernel), bias)
@@ -289,7 +302,7 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, H, W, I] -> [B, H', W', features]."""
         shape = (*self.window, x.shape[-1], self.features)
-        kernel = self.param("kernel", _drawn_in_float32(self.kernel_init), shape, self.dtype)
+        kernel = self.param("kernel", drawn_in_float32(self.kernel_init), shape, self.dtype)
         x = self.ops.conv("/".join((*self.path, "kernel")), x, kernel, self.strides, self.padding)
         if not self.use_bias:
             return x

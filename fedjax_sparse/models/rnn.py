@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fedjax_sparse import errors
 from fedjax_sparse.models import model
-from fedjax_sparse.models.layers import Dense, Network
+from fedjax_sparse.models.layers import Dense, Network, drawn_in_float32
 
 
 class GRU(Network):
@@ -28,10 +28,8 @@ class GRU(Network):
     def __call__(self, x, train, mask):
         """i[B, T] -> [B, T, classes]."""
         del train, mask
-        init = nn.initializers.uniform(0.1)
-        table = self.param(
-            "embedding", lambda *args: init(*args) - 0.05, (self.classes, self.embedding), self.dtype
-        )
+        init = drawn_in_float32(lambda *args: nn.initializers.uniform(0.1)(*args) - 0.05)
+        table = self.param("embedding", init, (self.classes, self.embedding), self.dtype)
         shared = {"dtype": self.dtype, "ops": self.ops}
         from_input = Dense(3 * self.hidden, name="input", **shared)(table[x])
         recurrent = Dense(
