@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fedjax_sparse import models, registry
-from fedjax_sparse.data import datasets, partition
+from fedjax_sparse.data import datasets, partition, synthetic
 
 Rows = list[dict[str, Any]]
 
@@ -25,9 +25,14 @@ def _algorithms() -> Rows:
 
 
 def _datasets() -> Rows:
+    where = {name: entry.where for name, entry in datasets.DATASETS.items()}
     return [
-        {"name": name, "description": entry.description, "where": entry.where}
-        for name, entry in datasets.DATASETS.items()
+        {
+            "name": name,
+            "description": entry.description,
+            "where": where.get(name, "computed: no files needed"),
+        }
+        for name, entry in (datasets.DATASETS | synthetic.SYNTHETIC).items()
     ]
 
 

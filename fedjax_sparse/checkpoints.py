@@ -102,6 +102,18 @@ def restore(
     return step, _read_arrays(checkpoint / _ARRAYS, template), contents["extra"]
 
 
+def read_extra(folder: Path, step: int) -> dict[str, Any]:
+    """What was saved beside the state.
+
+    Raises:
+        RunError: The checkpoint cannot be read.
+    """
+    try:
+        return _read_contents(folder / str(step))["extra"]
+    except (OSError, ValueError) as error:
+        raise RunError(f"checkpoint {folder / str(step)} cannot be read: {error}") from error
+
+
 def steps(folder: Path) -> list[int]:
     """The steps of all checkpoints that were once complete, ascending; damage since then is not looked for."""
     return sorted(int(entry.name) for entry in folder.glob("*") if entry.name.isdecimal())

@@ -162,7 +162,7 @@ def _at(tree: Any, *place: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[place], tree)
 
 
-def _scalar(value: np.ndarray, present: np.ndarray) -> float | None:
+def _scalar(value: Any, present: Any) -> float | None:
     """A logged scalar, or the mean over the clients that took part; None when nobody did."""
     if value.ndim == 0:
         return float(value)

@@ -80,7 +80,7 @@ def subject(request) -> Subject:
     return compiled(request.param)
 
 
-def one_round(subject: Subject, ids=IDS, present=PRESENT, state: State | None = None, t: int = 1):
+def one_round(subject: Subject, ids: Any = IDS, present: Any = PRESENT, state: State | None = None, t: int = 1):
     state = subject.start if state is None else state
     ids, present, t = jnp.asarray(ids, jnp.int32), jnp.asarray(present), jnp.int32(t)
     return subject.round(state.server, state.client, ids, present, t, jax.random.key(9))
@@ -90,11 +90,13 @@ def one_round(subject: Subject, ids=IDS, present=PRESENT, state: State | None = 
 def history(name: str, seeds: tuple[int, ...]):
     """States, rows and ledgers after each round of a whole run."""
     setting = toy.setting(chunk=1, dropout=0.2)
-    states, rows, ledgers = [], [], []
+    states: list[Any] = []
+    rows: list[Any] = []
+    ledgers: list[Any] = []
     algorithm = toy.algorithm(name, setting)
     for progress in simulation.run(algorithm, setting, seeds, evaluate_at=simulation.every(1)):
         states.append(jax.device_get(progress.state))
-        rows.append([{key: row[key] for key in row if key != "wall_seconds"} for row in progress.rows])
+        rows.append([row and {key: row[key] for key in row if key != "wall_seconds"} for row in progress.rows])
         ledgers.append(progress.ledgers)
     return states, rows, ledgers
 

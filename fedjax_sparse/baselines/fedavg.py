@@ -55,7 +55,8 @@ def fedavg(federation: Federation, hyper: FedAvg) -> Algorithm:
         total, client_states, report = federation.over_clients(
             work, (state.server, t), state.client, cohort, key
         )
-        server = Server(*server_step(optimizer, *state.server, total, cohort.weight))
+        variables, opt = state.server
+        server = Server(*server_step(optimizer, variables, opt, total, cohort.weight))
         up = dense_message(message_size, cohort.present)
         down = dense_message(message_size, cohort.invited)
         return State(server, client_states), Metrics(up, down, report.work, report.loss, {})

@@ -60,8 +60,8 @@ def identity(params: PyTree) -> PyTree:
 
 
 def local_sgd(
-    optimizer: Callable[[jax.Array], optax.GradientTransformation],
-    schedule: Callable[[jax.Array], jax.Array],
+    optimizer: Callable[[jax.Array | float], optax.GradientTransformation],
+    schedule: Callable[[jax.Array], jax.Array | float],
     plan: Plan,
 ) -> Callable[..., Trained]:
     """Builds `train(gradient, variables, client, t, key, project, steps)`, see `fedjax_sparse.types.Federation`.
@@ -129,7 +129,7 @@ def take_batch(client: Client, plan: Plan, rows: jax.Array, j: jax.Array | int, 
 
 
 def client_sgd(
-    learning_rate: jax.Array,
+    learning_rate: jax.Array | float,
     *,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
