@@ -8,20 +8,22 @@ so that the derivatives of each are the other two. Stated as three `custom_vjp` 
 any order), and every convolution that XLA sees is a plain NHWC/HWIO one.
 
 That matters inside loops on CPU, where XLA leaves the transposed dimension numbers of JAX's own rules to a naive loop.
-Measured in `lax.scan` on two busy cores, milliseconds for forward, input gradient and kernel gradient:
+Measured in `lax.scan` on two busy cores, milliseconds (the forward pass is the same operation in both):
 
-| layer (batch, image, window, channels, stride) | here | JAX's rules |
-|---|---|---|
-| FEMNIST CNN: 20, 14x14, 5x5, 32 to 64, 1 | 2.0, 2.0, 2.3 | 2.1, 28, 220 |
-| CIFAR-10 CNN: 10, 30x30, 3x3, 32 to 64, 1 | 0.8, 1.1, 2.9 | 0.8, 7.4, 148 |
-| ResNet: 16, 32x32, 3x3, 64 to 64, 1 | 3.8, 4.3, 10.5 | 3.9, 47, 820 |
-| ResNet: 16, 32x32, 3x3, 64 to 128, 2 | 1.9, 2.4, 3.9 | 1.9, 11, 483 |
+| layer (batch, image, window, channels, stride) | forward | input, kernel gradient | the same by JAX's rules |
+|---|---|---|---|
+| FEMNIST CNN: 20, 14x14, 5x5, 32 to 64, 1 | 2.1 | 2.0, 2.4 | 28, 220 |
+| CIFAR-10 CNN: 10, 30x30, 3x3, 32 to 64, 1 | 0.8 | 1.0, 3.0 | 7.4, 148 |
+| ResNet: 16, 32x32, 3x3, 64 to 64, 1 | 3.9 | 4.1, 10.7 | 47, 820 |
+| ResNet: 16, 32x32, 3x3, 64 to 128, 2 | 1.9 | 2.5, 3.9 | 11, 483 |
 
-What did not help on CPU: im2col and a matrix product in place of plain convolutions (2 to 6 times slower in the input
-gradient, equal to twice as slow elsewhere), one matrix product for each window position, scattering columns back
-(col2im), and im2col with a batched product over eight clients (1.3 to 2 times slower than one client after another).
-Exceptions that became the rule for 1x1 windows, where im2col is mere subsampling: five times faster in the kernel
-gradient. The forms for accelerators follow the reports on grouped convolutions (jax-ml/jax issues 13800, 26266, 26568).
+What did not help on CPU: im2col and a matrix product in place of plain convolutions (0.5 to 5 times the time forward,
+0.9 to 10 times in the input gradient, 0.6 to 2.5 times in the kernel gradient), one matrix product for each window
+position, scattering columns back (col2im), and im2col with a batched product over eight clients (1 to 5 times the
+time of one client after another; less only in a first layer of three channels, which is cheap).
+The exception became a rule: with a 1x1 window im2col is mere subsampling, and the
+kernel gradient five times faster. On accelerators per-client kernels take im2col, because grouped convolutions are
+reported slow there (jax-ml/jax issues 13800, 26266, 26568); this was not measured.
 
 Axis letters: B batch, H and W image, h and w kernel, I and O channels in and out.
 """
@@ -122,7 +124,8 @@ def _patches(x, strides, window, steps):
 def _per_client(as_product: Callable) -> Callable:
     """Gives function(strides, a, b) a rule for `vmap` with a kernel (or cotangent) for every client.
 
-    JAX's own rule makes a grouped convolution, which is slow everywhere.
+    JAX's own rule makes a grouped convolution: on CPU 90 times slower (eight clients, second layer of the CIFAR-10
+    CNN), on GPU reported to be slow.
 
     Args:
         as_product: The same function as im2col and a matrix product, for accelerators.
