@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fedjax_sparse.config import RunConfig, configure
     from fedjax_sparse.data.datasets import load as load_dataset
+    from fedjax_sparse.data.population import make_population
     from fedjax_sparse.models.model import build as build_model
+    from fedjax_sparse.registry import make_algorithm
+    from fedjax_sparse.setting import make_setting
     from fedjax_sparse.simulation import simulate
 
 __version__ = "0.1.0"
@@ -22,10 +25,23 @@ _PUBLIC = {
     "build_model": "models.model:build",
     "configure": "config:configure",
     "load_dataset": "data.datasets:load",
+    "make_algorithm": "registry:make_algorithm",
+    "make_population": "data.population:make_population",
+    "make_setting": "setting:make_setting",
     "simulate": "simulation:simulate",
 }
 
-__all__ = ["RunConfig", "__version__", "build_model", "configure", "load_dataset", "simulate"]
+__all__ = [
+    "RunConfig",
+    "__version__",
+    "build_model",
+    "configure",
+    "load_dataset",
+    "make_algorithm",
+    "make_population",
+    "make_setting",
+    "simulate",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ from rich.console import Console
 from fedjax_sparse import config as configs
 from fedjax_sparse import interrupts, plotting, records, registry, simulation
 from fedjax_sparse.config import RunConfig
-from fedjax_sparse.data import datasets, partition
+from fedjax_sparse.data import datasets
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.population import Padding, padding
 from fedjax_sparse.models import model as models
@@ -35,7 +35,7 @@ class Experiment(NamedTuple):
         config: With every automatic choice filled in.
         algorithm: Ready to run.
         setting: Where it runs.
-        holdings: i64[N, K] examples of each class, or i64[N, 1] examples, that each client holds.
+        holdings: i64[N, K] examples of each class that each client holds or, without classes, i32[N] examples.
     """
 
     config: RunConfig
@@ -52,16 +52,15 @@ def build(config: RunConfig) -> Experiment:
     """
     jax.config.update("jax_enable_x64", config.dtype == "float64")
     dataset = datasets.load(config.dataset, data_dir=config.data_dir, cache_dir=config.cache_dir)
-    parts = partition.make(
+    population = populations.make_population(
+        dataset,
         config.partition,
-        dataset.y_train,
         config.clients,
-        seed=config.partition_seed,
+        partition_seed=config.partition_seed,
         alpha=config.alpha,
         classes_per_client=config.classes_per_client,
-        client_train=dataset.client_train,
+        weighting=config.weighting,
     )
-    population = populations.build(dataset.x_train, dataset.y_train, parts, weighting=config.weighting)
     model = models.build(
         config.model, dataset.x_train.shape[1:], dataset.classes, dtype=jnp.dtype(config.dtype)
     )
@@ -90,11 +89,7 @@ def build(config: RunConfig) -> Experiment:
     )
     algorithm = registry.load(registry.entry(config.algorithm))(setting.federation, config.hyper)
     labelled = dataset.task == "classification"
-    holdings = (
-        partition.class_counts(parts, dataset.y_train, dataset.classes)
-        if labelled
-        else np.asarray([[len(part)] for part in parts])
-    )
+    holdings = populations.class_counts(population, dataset.classes) if labelled else population.count
     return Experiment(dataclasses.replace(config, chunk=setting.chunk), algorithm, setting, holdings)
 
 

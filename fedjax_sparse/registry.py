@@ -12,6 +12,7 @@ from fedjax_sparse import algorithms as _algorithms
 from fedjax_sparse import baselines as _baselines
 from fedjax_sparse import errors
 from fedjax_sparse.entry import Entry
+from fedjax_sparse.options import declared_options
 
 
 def algorithms() -> dict[str, Entry]:
@@ -31,6 +32,25 @@ def load(entry: Entry) -> Callable[..., Any]:
     """Imports the factory of an algorithm: (federation, hyper-parameters) -> `Algorithm`."""
     module, function = entry.factory.split(":")
     return getattr(importlib.import_module(module), function)
+
+
+def make_algorithm(name: str, federation: Any, **hyper: Any) -> Any:
+    """Builds a registered algorithm.
+
+    Args:
+        name: As `fedjax-sparse list algorithms` lists it.
+        federation: The `Federation` of a setting.
+        **hyper: Its hyper-parameters, as `fedjax-sparse run NAME --help` lists them.
+
+    Raises:
+        UsageError: An unknown name, or a hyper-parameter out of range.
+    """
+    found = entry(name)
+    for given in hyper:
+        known = [option.name for option in declared_options(found.hyperparameters)]
+        if given not in known:
+            errors.unknown_name(f"option of {name}", given, known)
+    return load(found)(federation, found.hyperparameters(**hyper))
 
 
 def bibliography() -> dict[str, str]:

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fedjax_sparse.data import partition as partitions
+from fedjax_sparse.data.arrays import Dataset
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.types import Cohort, Pool
 
@@ -61,6 +63,48 @@ def build(
     # Handed to a jitted function as it is; what reads it there sees JAX arrays.
     pool = Pool(cast(jax.Array, x), cast(jax.Array, y))
     return Population(pool, index, count, weight.astype(jax.dtypes.canonicalize_dtype(np.float64)))
+
+
+def make_population(
+    dataset: Dataset,
+    partition: str,
+    clients: int,
+    *,
+    partition_seed: int = 0,
+    alpha: float = 0.3,
+    classes_per_client: int = 2,
+    weighting: Literal["examples", "uniform"] = "examples",
+) -> Population:
+    """The training examples of a data set, dealt to clients by a partition.
+
+    Args:
+        dataset: Whose test examples stay out of this.
+        partition: A key of `fedjax_sparse.data.partition.PARTITIONS`.
+        clients: N.
+        partition_seed: Of the partition alone.
+        alpha: Concentration of a Dirichlet partition, or exponent of a power law.
+        classes_per_client: Classes or shards that a client holds, where the partition goes by them.
+        weighting: See `build`.
+
+    Raises:
+        UsageError: An unknown partition, or one that this data set does not allow.
+    """
+    parts = partitions.make(
+        partition,
+        dataset.y_train,
+        clients,
+        seed=partition_seed,
+        alpha=alpha,
+        classes_per_client=classes_per_client,
+        client_train=dataset.client_train,
+    )
+    return build(dataset.x_train, dataset.y_train, parts, weighting=weighting)
+
+
+def class_counts(population: Population, classes: int) -> np.ndarray:
+    """i64[N, classes]: how many examples of each class each client holds; `population.pool.y` is int[M]."""
+    held = zip(np.asarray(population.index), np.asarray(population.count), strict=True)
+    return partitions.class_counts([rows[:n] for rows, n in held], np.asarray(population.pool.y), classes)
 
 
 def gather(population: Population, ids: Array, present: Array) -> Cohort:
