@@ -120,7 +120,8 @@ def make_setting(
     preprocess = transforms.make_preprocess(dataset.mean, dataset.std, dtype, augment)
     rate = rate_by_round(client_lr, lr_schedule, rounds)
     federation = Federation(
-        loss=make_loss(model, preprocess),
+        loss=make_loss(model, preprocess, model.loss),
+        loss_of=functools.partial(make_loss, model, preprocess),
         train=local_training.local_sgd(optimizer, rate, plan),
         plan=plan,
         client_rate=rate,
@@ -170,14 +171,22 @@ def make_server_optimizer(name: str, rate: float, momentum: float) -> optax.Grad
     return optimizers[name]()
 
 
-def make_loss(model: Model, preprocess: Callable) -> Callable[..., tuple[jax.Array, PyTree]]:
-    """(variables, batch, ops) -> (mean training loss over the batch's examples, new statistics)."""
+def make_loss(
+    model: Model, preprocess: Callable, of_each: Callable[[jax.Array, jax.Array], jax.Array]
+) -> Callable[..., tuple[jax.Array, PyTree]]:
+    """(variables, batch, ops) -> (mean training loss over the batch's examples, new statistics).
+
+    Args:
+        model: What is trained.
+        preprocess: (x, key, train) -> model inputs.
+        of_each: (outputs, y) -> f[B], the loss of each example.
+    """
 
     def loss(variables: Variables, batch: Batch, ops=DEFAULT):
         data_key, model_key = jax.random.split(batch.key)
         x = preprocess(batch.x, data_key, True)
         outputs, stats = model.apply(variables, x, train=True, key=model_key, mask=batch.mask, ops=ops)
-        losses = jnp.where(batch.mask, model.loss(outputs, batch.y), 0)
+        losses = jnp.where(batch.mask, of_each(outputs, batch.y), 0)
         return jnp.sum(losses) / jnp.maximum(jnp.sum(batch.mask), 1), stats
 
     return loss

@@ -171,7 +171,8 @@ class Federation(NamedTuple):
     """What an algorithm is built from: everything that papers share, with its options already bound.
 
     Attributes:
-        loss: (variables, batch, ops) -> (mean loss f[], new stats); `ops` None stands for the model's own layers.
+        loss: (variables, batch, ops) -> (mean loss f[], new stats); without `ops` the model's own layers are used.
+        loss_of: ((outputs, y) -> f[B], the loss of each example) -> a `loss` with it in place of the model's own.
         train: (gradient, variables, client, t, key, project, steps) -> `Trained`: local SGD. `gradient` is
             (variables, batch) -> (loss, new stats, gradients); `project` maps params to params after each step;
             `steps` = (first, end) restricts or extends the plan's local steps.
@@ -189,6 +190,7 @@ class Federation(NamedTuple):
     """
 
     loss: Callable[..., tuple[jax.Array, PyTree]]
+    loss_of: Callable[[Callable[[jax.Array, jax.Array], jax.Array]], Callable[..., tuple[jax.Array, PyTree]]]
     train: Callable[..., Trained]
     plan: Any
     client_rate: Callable[[jax.Array], jax.Array]
