@@ -59,6 +59,12 @@ def sizes(tree: PyTree) -> list[int]:
     return [leaf.size for leaf in jax.tree.leaves(tree)]
 
 
+def names(tree: PyTree) -> list[str]:
+    """The path of each leaf, in leaf order, such as "Dense_0/kernel"."""
+    paths = jax.tree_util.tree_leaves_with_path(tree)
+    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in paths]
+
+
 def count_nonzero(tree: PyTree) -> jax.Array:
     """Non-zero entries of each leaf, i32[L]; the sum over leaves may overflow int32 only above 2**31 entries."""
     return jnp.stack([jnp.count_nonzero(leaf).astype(jnp.int32) for leaf in jax.tree.leaves(tree)])
