@@ -19,6 +19,7 @@ FOLDER = Path(fedjax_sparse.__file__).parent
 PLAIN = {"errors", "options", "hyperparameters", "entry", "lr_schedule"}
 CORE = {"types", "trees"}
 ALGORITHM = CORE | {"errors", "hyperparameters", "entry", "accounting", "sparsity", "clients", "server"}
+FAMILIES = {"error_feedback"}  # what algorithms and baselines of one family share
 PROBLEM = {"sparsity", "data", "models", "costs", "encoding", "accounting", "clients", "server"}
 ENGINE = {
     "catalogue",
@@ -35,7 +36,7 @@ ENGINE = {
     "setting",
     "simulation",
 }
-BELOW = PLAIN | CORE | PROBLEM | {"algorithms", "baselines"}
+BELOW = PLAIN | CORE | PROBLEM | FAMILIES | {"algorithms", "baselines"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "options": {"errors"},
@@ -53,8 +54,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "accounting": CORE,
     "clients": CORE | {"errors", "sparsity", "clients"},
     "server": CORE | {"errors", "sparsity", "server"},
-    "algorithms": ALGORITHM,
-    "baselines": ALGORITHM,
+    **dict.fromkeys(FAMILIES, ALGORITHM),
+    "algorithms": ALGORITHM | FAMILIES,
+    "baselines": ALGORITHM | FAMILIES,
     **dict.fromkeys(ENGINE, BELOW | ENGINE),
     "plotting": {"errors", "records", "results"},
     "experiment": BELOW | ENGINE | {"plotting"},

@@ -15,4 +15,14 @@ ENTRIES = (
         references=("stripelis2022fedsparsify",),
         sparse=("server", "deployed"),
     ),
+    Entry(
+        name="flare",
+        summary="top-K of each tensor with residuals, towards which clients are pulled as they train",
+        factory="fedjax_sparse.algorithms.flare:flare",
+        hyperparameters=hyperparameters.Flare,
+        system="FLARE",
+        references=("greidi2023flare",),
+        sparse=("upload",),
+        overrides={"weighting": "uniform"},
+    ),
 )

@@ -1,4 +1,4 @@
-"""Federated averaging, with any server optimiser (FedAvg, FedAvgM, FedAdam)."""
+"""Federated averaging, with any server optimiser (FedAvg, FedAvgM, FedAdam) and with a proximal term (FedProx)."""
 
 from typing import NamedTuple
 
@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from fedjax_sparse import trees
 from fedjax_sparse.accounting import Report, dense_message, training_work
 from fedjax_sparse.clients.local_training import make_gradient
+from fedjax_sparse.clients.proximal import proximal_training
 from fedjax_sparse.clients.state_store import no_client_state
-from fedjax_sparse.hyperparameters import FedAvg
+from fedjax_sparse.hyperparameters import FedAvg, FedProx
 from fedjax_sparse.server.optimizer import server_step, weighted_step
 from fedjax_sparse.types import Algorithm, Federation, Metrics, PyTree, State, Variables
 
@@ -66,3 +67,15 @@ def fedavg(federation: Federation, hyper: FedAvg) -> Algorithm:
         return server.variables
 
     return Algorithm(init, no_client_state, None, round_fn, model)
+
+
+def fedprox(federation: Federation, hyper: FedProx) -> Algorithm:
+    """FedAvg whose clients minimise loss(w) + mu/2 ||w - W||^2, W being the server's model; see `fedavg`.
+
+    Departures: the paper lets each client solve this to its own accuracy; here all do the same local SGD.
+
+    References:
+        Li et al., Federated Optimization in Heterogeneous Networks (arXiv 1812.06127).
+    """
+    train = proximal_training(federation.train, lambda t: hyper.mu)
+    return fedavg(federation._replace(train=train), FedAvg())

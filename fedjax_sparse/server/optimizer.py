@@ -28,11 +28,30 @@ def server_step(
         total: Weighted sums over the cohort: of the clients' steps (`params`) and of their statistics (`stats`).
         weight: f[C], the clients' weights.
     """
-    mean = aggregation.weighted_mean(total, weight)
+    return step_along(
+        optimizer, variables, opt_state, aggregation.weighted_mean(total, weight), jnp.sum(weight) > 0
+    )
+
+
+def step_along(
+    optimizer: optax.GradientTransformation,
+    variables: Variables,
+    opt_state: PyTree,
+    mean: Variables,
+    someone: jax.Array,
+) -> tuple[Variables, PyTree]:
+    """`server_step` along a mean that is known: the clients' mean step and their mean statistics.
+
+    Args:
+        optimizer: The server's optax transformation.
+        variables: The server's model.
+        opt_state: Its optimiser's state.
+        mean: The step of the parameters, and the new statistics.
+        someone: bool[]: whether anyone came; else nothing changes.
+    """
     gradient = jax.tree.map(jnp.negative, mean.params)
     updates, new_opt = optimizer.update(gradient, opt_state, variables.params)
     new = Variables(optax.apply_updates(variables.params, updates), mean.stats)
-    someone = jnp.sum(weight) > 0
     return trees.where(someone, (new, new_opt), (variables, opt_state))
 
 
