@@ -26,7 +26,7 @@ def sparse_message(
     sent: jax.Array,
     *,
     located: jax.Array | int,
-    universe: int,
+    universe: jax.Array | int,
     mask_bits: int = 0,
 ) -> Message:
     """A part of `size` scalars.
@@ -41,6 +41,22 @@ def sparse_message(
     """
     counts = (size, values, located, universe, mask_bits)
     return Message(*(jnp.where(sent, jnp.asarray(count, jnp.int32), 0) for count in counts))
+
+
+def subset_message(
+    size: int, chosen: jax.Array, positions: jax.Array | int, sent: jax.Array, *, beside: int
+) -> Message:
+    """`chosen` of the scalars at `positions` places, which need their places unless it is all of them.
+
+    Args:
+        size: Scalars of the whole message.
+        chosen: i32[] or i32[C], at most `positions`.
+        positions: Places that sender and receiver both know.
+        sent: bool[C], where a message goes at all.
+        beside: Scalars that are always sent, such as model statistics.
+    """
+    located = jnp.where(chosen < positions, chosen, 0)
+    return sparse_message(size, chosen + beside, sent, located=located, universe=positions)
 
 
 def training_work(trained: Trained, live: jax.Array) -> Work:

@@ -33,6 +33,11 @@ def zeros_like(tree: PyTree) -> PyTree:
     return jax.tree.map(jnp.zeros_like, tree)
 
 
+def ones_like(tree: PyTree) -> PyTree:
+    """Ones of the same shapes and dtypes."""
+    return jax.tree.map(jnp.ones_like, tree)
+
+
 def where(condition: jax.Array, a: PyTree, b: PyTree) -> PyTree:
     """`a` where the scalar condition holds, else `b`: nothing of the other branch, not even a NaN, gets through."""
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)

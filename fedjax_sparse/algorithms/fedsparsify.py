@@ -1,21 +1,40 @@
-"""FedSparsify: progressive pruning of the server's model by magnitude, and its rival, pruning at random."""
+"""FedSparsify: progressive pruning by magnitude, at the server or at the clients, and what it is compared with."""
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from fedjax_sparse import trees
-from fedjax_sparse.accounting import Report, sparse_message, training_work
+from fedjax_sparse import errors, trees
+from fedjax_sparse.accounting import Report, subset_message, training_work
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.clients.state_store import no_client_state
-from fedjax_sparse.hyperparameters import FedSparsifyGlobal, RandomPruning
-from fedjax_sparse.server.optimizer import mask_moments, server_step, weighted_step
+from fedjax_sparse.hyperparameters import (
+    FedSparsifyGlobal,
+    FedSparsifyLocal,
+    GradualPruning,
+    OneShotPruning,
+    Pruning,
+    RandomPruning,
+)
+from fedjax_sparse.server.aggregation import mean_over_holders, vote, weighted_mean
+from fedjax_sparse.server.optimizer import mask_moments, server_step, step_along, weighted_step
 from fedjax_sparse.sparsity import masks, saliency, schedules, topk
-from fedjax_sparse.types import Algorithm, Declared, Federation, Metrics, PyTree, State, Variables
+from fedjax_sparse.types import (
+    Algorithm,
+    Declared,
+    Federation,
+    Message,
+    Metrics,
+    PyTree,
+    State,
+    Trained,
+    Variables,
+)
 
 
 class Server(NamedTuple):
@@ -49,15 +68,15 @@ def fedsparsify_global(federation: Federation, hyper: FedSparsifyGlobal) -> Algo
     trainable scalar: kernels, biases, norm scales and shifts (`scope="all"`), in one ranking over all layers.
 
     Departures from the official code: exactly N - int(s_t N) weights survive, ties going to the lower index, where
-    the code keeps every tie; and an explicit mask is carried, where the code takes "value is not zero" for a mask and
-    so freezes biases that happen to be zero.
+    the code keeps every tie (`keep_ties`); and an explicit mask is carried, where the code takes "value is not zero"
+    for a mask and so freezes biases that happen to be zero (`mask_from_values`). The code's clients keep their
+    momentum from round to round; here each round starts without.
 
     References:
         Stripelis et al., Federated Progressive Sparsification (Purge, Merge, Tune)+ (arXiv 2204.12430).
     """
-    return _progressive_pruning(
-        federation, hyper, lambda params, key: (), lambda params, order: saliency.magnitude(params)
-    )
+    rule = _rule(federation, hyper, _gradual(federation, hyper), hyper.start_round)
+    return _server_pruning(federation, rule, _no_order, _magnitude)
 
 
 def random_pruning(federation: Federation, hyper: RandomPruning) -> Algorithm:
@@ -65,28 +84,114 @@ def random_pruning(federation: Federation, hyper: RandomPruning) -> Algorithm:
 
     The order is drawn once, so masks are nested. References: the "Random" baseline of arXiv 2204.12430.
     """
-    return _progressive_pruning(
-        federation, hyper, lambda params, key: saliency.random(key, params), lambda params, order: order
+    rule = _rule(federation, hyper, _gradual(federation, hyper), hyper.start_round)
+    return _server_pruning(
+        federation, rule, lambda params, key: saliency.random(key, params), lambda params, order: order
     )
 
 
-def _progressive_pruning(
-    federation: Federation,
-    hyper: FedSparsifyGlobal | RandomPruning,
-    draw_order: Callable[[PyTree, jax.Array], PyTree],
-    score: Callable[[PyTree, PyTree], PyTree],
+def one_shot_pruning(federation: Federation, hyper: OneShotPruning) -> Algorithm:
+    """FedSparsify-Global with all the pruning at once: after round T - 10 unless stated, the rest is fine-tuning.
+
+    Pruning after round T is one-shot pruning without fine-tuning. References: the "OneShot" baseline of arXiv
+    2204.12430.
+    """
+    last = federation.rounds
+    first = max(1, last - 10) if hyper.prune_round is None else hyper.prune_round
+    errors.check_range("--prune-round", first, 1, last)
+    sparsities = schedules.one_shot(np.arange(last + 1), final=hyper.sparsity, start=first)
+    return _server_pruning(federation, _rule(federation, hyper, sparsities, first), _no_order, _magnitude)
+
+
+def fedsparsify_local(federation: Federation, hyper: FedSparsifyLocal) -> Algorithm:
+    """Clients purge what they have trained; what enough of them kept stays.
+
+    Round t = 1..T, with mask m (all ones at first), sparsity s_t as in `fedsparsify_global`, and K clients:
+
+        w_i = local SGD from w under m, for each client i                        tune
+        m_i = the N - int(s_t N) largest |w_i| within m;  w_i = m_i * w_i         purge, when t > t0
+        w_i = `fine_tuning_epochs` more epochs of local SGD from w_i under m_i   tune again
+        m   = the entries in at least ceil(K/2) of the masks m_i                 vote
+        w   = m * sum_i p_i w_i                                                  merge
+
+    Votes count equally; zeros of clients that voted against count in the mean (`mean_over` "all") or do not
+    ("voters"). Where clients disagree m is far sparser than s_t: it keeps at most 2 (N - int(s_t N)) entries in a
+    round in which someone came, and is only measured. Further epochs of fine-tuning are counted as work under m.
+
+    Clients send m_i with positions among those of m. The server sends m with positions, since a client does not know
+    what was purged while it was away.
+
+    Departures from the official code: it takes floor(K/2) votes for a majority (`vote_threshold` "floor", 1 where
+    that is 0), so that with an odd K a minority keeps an entry; its code of the fine-tuning cannot run, and what is
+    done here is what it says; and those of `fedsparsify_global`.
+
+    References:
+        Stripelis et al., Federated Progressive Sparsification (Purge, Merge, Tune)+ (arXiv 2204.12430).
+    """
+    gradient = make_gradient(federation.loss)
+    optimizer, plan = federation.server_optimizer, federation.plan
+    rule = _rule(federation, hyper, _gradual(federation, hyper), hyper.start_round)
+    voters_only = hyper.mean_over == "voters"
+
+    def fine_tuned(purged, own, client, t, key):
+        first = plan.total_steps(client.count)
+        end = first + hyper.fine_tuning_epochs * plan.steps_per_pass(client.count)
+        under_own = functools.partial(masks.apply, own)
+        return federation.train(gradient, purged, client, t, key, under_own, steps=(first, end))
+
+    def work(shared, client_state, client, key):
+        server, t = shared
+        project = functools.partial(masks.apply, server.mask)
+        trained = federation.train(gradient, server.variables, client, t, key, project)
+        own = rule.prune(server.mask, saliency.magnitude(trained.variables.params), t)
+        trained = trained._replace(variables=_masked(trained.variables, own))
+        if hyper.fine_tuning_epochs:
+            trained = _one_after_other(trained, fine_tuned(trained.variables, own, client, t, key))
+        step = weighted_step(trained.variables, server.variables, client.weight)
+        votes = jax.tree.map(lambda keep: keep.astype(jnp.int32), own)
+        holders = ()
+        if voters_only:
+            step = _masked(step, own)
+            holders = trees.scale(masks.apply(own, trees.ones_like(step.params)), client.weight)
+        live = trees.count_nonzero(server.mask)
+        log = Report(trained.loss, training_work(trained, live)), masks.count(own, rule.among)
+        return (step, votes, holders), client_state, log
+
+    def round_fn(state, cohort, t, key):
+        server = state.server
+        (total, votes, holders), client_states, (report, own) = federation.over_clients(
+            work, (server, t), state.client, cohort, key
+        )
+        mean = weighted_mean(total, cohort.weight)
+        if voters_only:
+            mean = mean._replace(params=mean_over_holders(total.params, holders))
+        voters = jnp.sum(cohort.present)
+        someone = voters > 0
+        threshold = jnp.maximum(voters // 2, 1) if hyper.vote_threshold == "floor" else (voters + 1) // 2
+        variables, opt = step_along(optimizer, server.variables, server.opt, mean, someone)
+        mask = trees.where(someone, vote(votes, threshold), server.mask)
+        living = masks.count(server.mask, rule.among)
+        up = _message(federation, rule, own, living, cohort.present)
+        down = _message(federation, rule, living, rule.prunable, cohort.invited)
+        server = _under(mask, server._replace(variables=variables, opt=opt), optimizer, rule, t)
+        return State(server, client_states), Metrics(up, down, report.work, report.loss, {})
+
+    most = (
+        3 if hyper.vote_threshold == "floor" else 2
+    )  # the largest K / floor(K/2), for K = 3, and K / ceil(K/2)
+    bounded = "measured" if hyper.keep_ties else "bounded"
+    server = _promise("server", bounded, rule, lambda kept: min(most * kept, rule.prunable))
+    upload = _promise("upload", bounded, rule, lambda kept: kept)
+    return _algorithm(optimizer, _no_order, round_fn, (server, server._replace(what="deployed"), upload))
+
+
+def _server_pruning(
+    federation: Federation, rule: "_Rule", draw_order: Callable, score: Callable
 ) -> Algorithm:
-    """The shared loop; `score(params, order)` ranks the parameters, and the largest are kept."""
+    """Pruning of the merged model; `score(params, order)` ranks the parameters, and the largest are kept."""
     gradient = make_gradient(federation.loss)
     optimizer = federation.server_optimizer
-    among = masks.prunable(federation.kinds, masks.SCOPES[hyper.scope])
-    kept, select = _selection(federation, hyper, among)
-    kept_at = jnp.asarray(kept)
-    size, stats_size = trees.size(federation.params), federation.stats_size
-
-    def init(variables, key):
-        params = variables.params
-        return Server(variables, optimizer.init(params), masks.ones(params), draw_order(params, key))
+    kept_at = jnp.asarray(rule.kept)
 
     def work(shared, client_state, client, key):
         server, t = shared
@@ -98,37 +203,70 @@ def _progressive_pruning(
 
     def purge(server, t):
         scores = score(server.variables.params, server.order)
-        within = jax.tree.map(lambda keep, s: jnp.where(keep, s, -jnp.inf), server.mask, scores)
         fewer = jnp.any(kept_at[t] < kept_at[t - 1])
-        mask = jax.lax.cond(fewer, lambda: select(within, kept_at[t]), lambda: server.mask)
-        variables = server.variables._replace(params=masks.apply(mask, server.variables.params))
-        return Server(variables, mask_moments(optimizer, server.opt, mask), mask, server.order)
+        mask = jax.lax.cond(fewer, lambda: rule.prune(server.mask, scores, t), lambda: server.mask)
+        return _under(mask, server, optimizer, rule, t)
 
     def round_fn(state, cohort, t, key):
         server = state.server
         total, client_states, report = federation.over_clients(work, (server, t), state.client, cohort, key)
         variables, opt = server_step(optimizer, server.variables, server.opt, total, cohort.weight)
-        living = jnp.sum(trees.count_nonzero(server.mask))
-        whole, values = size + stats_size, living + stats_size
+        living = masks.count(server.mask, rule.among)
         # The server knows the mask it sent; a client does not know which weights were purged since it last took part.
-        up = sparse_message(whole, values, cohort.present, located=0, universe=0)
-        down = sparse_message(whole, values, cohort.invited, located=living, universe=size)
+        up = _message(federation, rule, living, living, cohort.present)
+        down = _message(federation, rule, living, rule.prunable, cohort.invited)
         server = purge(server._replace(variables=variables, opt=opt), t)
         return State(server, client_states), Metrics(up, down, report.work, report.loss, {})
 
-    def model(server, client_state):
-        del client_state
-        return server.variables
-
-    promise = Declared("server", "exact", lambda t: int(np.sum(kept[t])), among)
+    promise = _promise("server", "exact" if rule.exact else "measured", rule, lambda kept: kept)
     declared = (promise, promise._replace(what="deployed"))  # they are one model
-    return Algorithm(init, no_client_state, None, round_fn, model, None, declared)
+    return _algorithm(optimizer, draw_order, round_fn, declared)
 
 
-def _selection(
-    federation: Federation, hyper: FedSparsifyGlobal | RandomPruning, among: PyTree
-) -> tuple[np.ndarray, Callable[[PyTree, jax.Array], PyTree]]:
-    """How many entries to keep after rounds 0..T, i32[T + 1] or by leaf i32[T + 1, L], and (scores, k) -> mask."""
+class _Rule(NamedTuple):
+    """How much is pruned in which round, and how.
+
+    Attributes:
+        among: Python bool for each leaf: where pruning is allowed.
+        prunable: N, the entries of those leaves.
+        kept: Entries kept after rounds 0..T, i32[T + 1], or by leaf, i32[T + 1, L].
+        prune: (mask, scores, t) -> the part of the mask with the largest scores.
+        exact: Whether `prune` keeps exactly `kept`.
+        freeze_from: The round from which entries that are zero leave the mask; None for never.
+    """
+
+    among: PyTree
+    prunable: int
+    kept: np.ndarray
+    prune: Callable[[PyTree, PyTree, jax.Array], PyTree]
+    exact: bool
+    freeze_from: int | None
+
+
+def _rule(federation: Federation, hyper: Pruning, sparsities: np.ndarray, start: int) -> _Rule:
+    """The rule of a schedule of sparsities, f64[T + 1], whose masks count from round `start` on."""
+    among = masks.prunable(federation.kinds, masks.SCOPES[hyper.scope])
+    sizes = masks.prunable_sizes(federation.params, among)
+    table = functools.partial(schedules.kept_table, sparsities=sparsities, rule=schedules.floor_pruned)
+    kept = np.stack([table(size) for size in sizes], axis=1) if hyper.layerwise else table(sum(sizes))
+    kept_at = jnp.asarray(kept)
+    largest = topk.largest_per_leaf if hyper.layerwise else topk.largest_global
+
+    def prune(mask, scores, t):
+        within = jax.tree.map(lambda keep, score: jnp.where(keep, score, -jnp.inf), mask, scores)
+        chosen = largest(within, kept_at[t], among)
+        if hyper.keep_ties:
+            chosen = masks.with_ties(chosen, within, among, layerwise=hyper.layerwise)
+        return masks.intersect(
+            chosen, mask
+        )  # where less lives than may be kept, dead entries were chosen too
+
+    exact = not (hyper.keep_ties or hyper.mask_from_values)
+    return _Rule(among, sum(sizes), kept, prune, exact, start if hyper.mask_from_values else None)
+
+
+def _gradual(federation: Federation, hyper: GradualPruning) -> np.ndarray:
+    """Sparsity after rounds 0..T, f64[T + 1]."""
     t = np.arange(federation.rounds + 1)
     curve = schedules.polynomial(
         t,
@@ -139,11 +277,69 @@ def _selection(
         frequency=hyper.frequency,
         exponent=hyper.exponent,
     )
-    sparsities = np.where(t > hyper.start_round, curve, 0)
-    table = functools.partial(schedules.kept_table, sparsities=sparsities, rule=schedules.floor_pruned)
-    leaves = zip(trees.sizes(federation.params), jax.tree.leaves(among), strict=True)
-    sizes = [size if chosen else 0 for size, chosen in leaves]
-    if hyper.layerwise:
-        by_leaf = np.stack([table(size) for size in sizes], axis=1)
-        return by_leaf, functools.partial(topk.largest_per_leaf, among=among)
-    return table(sum(sizes)), functools.partial(topk.largest_global, among=among)
+    return np.where(t > hyper.start_round, curve, 0)
+
+
+def _no_order(params: PyTree, key: jax.Array) -> tuple[()]:
+    del params, key
+    return ()
+
+
+def _magnitude(params: PyTree, order: tuple[()]) -> PyTree:
+    del order
+    return saliency.magnitude(params)
+
+
+def _masked(variables: Variables, mask: PyTree) -> Variables:
+    return variables._replace(params=masks.apply(mask, variables.params))
+
+
+def _under(
+    mask: PyTree, server: Server, optimizer: optax.GradientTransformation, rule: _Rule, t: jax.Array
+) -> Server:
+    """The server's model and moments under a new mask."""
+    if rule.freeze_from is not None:
+        alive = masks.intersect(mask, masks.nonzero(server.variables.params, rule.among))
+        mask = trees.where(t >= rule.freeze_from, alive, mask)
+    opt = mask_moments(optimizer, server.opt, mask)
+    return Server(_masked(server.variables, mask), opt, mask, server.order)
+
+
+def _one_after_other(first: Trained, second: Trained) -> Trained:
+    """Two trainings as one."""
+    examples = first.examples + second.examples
+    loss = (first.loss * first.examples + second.loss * second.examples) / jnp.maximum(examples, 1)
+    return Trained(second.variables, loss, examples, first.steps + second.steps)
+
+
+def _message(
+    federation: Federation, rule: _Rule, chosen: jax.Array, positions: jax.Array | int, sent: jax.Array
+) -> Message:
+    """`chosen` prunable entries at some of `positions` places, and everything that is never pruned."""
+    whole = trees.size(federation.params) + federation.stats_size
+    return subset_message(whole, chosen, positions, sent, beside=whole - rule.prunable)
+
+
+def _promise(what: Any, how: Any, rule: _Rule, of_kept: Callable[[int], int]) -> Declared:
+    """A promise about `of_kept` of the entries that the rule keeps."""
+    kept = None if how == "measured" else lambda t: of_kept(int(np.sum(rule.kept[t])))
+    return Declared(what, how, kept, rule.among)
+
+
+def _algorithm(
+    optimizer: optax.GradientTransformation,
+    draw_order: Callable,
+    round_fn: Callable,
+    declared: tuple[Declared, ...],
+) -> Algorithm:
+    """What all variants share beside the round: where it starts and what is deployed."""
+
+    def init(variables, key):
+        params = variables.params
+        return Server(variables, optimizer.init(params), masks.ones(params), draw_order(params, key))
+
+    def model(server, client_state):
+        del client_state
+        return server.variables
+
+    return Algorithm(init, no_client_state, None, round_fn, model, None, declared)

@@ -3,6 +3,7 @@
 `among`, here and elsewhere, is a pytree of Python bools, one for each leaf: where pruning is allowed.
 """
 
+import functools
 from collections.abc import Callable, Collection
 
 import jax
@@ -15,7 +16,7 @@ from fedjax_sparse.sparsity import saliency, topk
 from fedjax_sparse.types import PyTree
 
 KINDS = ("kernel", "bias", "norm", "embedding")
-SCOPES = {"all": KINDS, "kernels": ("kernel",)}
+SCOPES = {"all": KINDS, "no-norms": ("kernel", "bias", "embedding"), "kernels": ("kernel",)}
 
 
 def prunable(kinds: PyTree, chosen: Collection[str]) -> PyTree:
@@ -24,6 +25,11 @@ def prunable(kinds: PyTree, chosen: Collection[str]) -> PyTree:
         if kind not in KINDS:
             errors.unknown_name("kind of parameter", kind, KINDS)
     return jax.tree.map(lambda kind: kind in chosen, kinds)
+
+
+def prunable_sizes(params: PyTree, among: PyTree) -> list[int]:
+    """Entries of each leaf that may be pruned: all on the chosen leaves, 0 on the others; Python ints."""
+    return [size if yes else 0 for size, yes in zip(trees.sizes(params), jax.tree.leaves(among), strict=True)]
 
 
 def ones(params: PyTree) -> PyTree:
@@ -39,6 +45,27 @@ def apply(mask: PyTree, tree: PyTree) -> PyTree:
 def magnitude(params: PyTree, k: ArrayLike, among: PyTree) -> PyTree:
     """The `k` weights of largest magnitude over all chosen leaves together; ties to the first."""
     return topk.largest_global(saliency.magnitude(params), k, among)
+
+
+def with_ties(mask: PyTree, scores: PyTree, among: PyTree, *, layerwise: bool) -> PyTree:
+    """The mask and, on the chosen leaves, every entry whose score equals the lowest one in it.
+
+    Args:
+        mask: Marks the largest scores of all chosen leaves together or, with `layerwise`, of each.
+        scores: Scores, one for each parameter.
+        among: Python bool for each leaf.
+        layerwise: Whether the lowest score is that of the leaf, or that of all chosen leaves.
+    """
+    leaves, treedef = jax.tree.flatten(scores)
+    marked, chosen = treedef.flatten_up_to(mask), treedef.flatten_up_to(among)
+    lowest = [
+        jnp.min(leaf, initial=jnp.inf, where=keep & yes)
+        for leaf, keep, yes in zip(leaves, marked, chosen, strict=True)
+    ]
+    if not layerwise:
+        lowest = [functools.reduce(jnp.minimum, lowest)] * len(leaves)
+    parts = zip(leaves, marked, lowest, chosen, strict=True)
+    return treedef.unflatten([keep | (leaf >= least) if yes else keep for leaf, keep, least, yes in parts])
 
 
 def nonzero(params: PyTree, among: PyTree) -> PyTree:
@@ -89,8 +116,8 @@ def allocate(
         sparsity: Fraction of zeros over the chosen leaves together, in [0, 1).
         among: Python bool for each leaf.
     """
-    paths = jax.tree_util.tree_leaves_with_path(params)
-    shapes = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in paths}
+    leaves = zip(trees.names(params), jax.tree.leaves(params), strict=True)
+    shapes = {name: leaf.shape for name, leaf in leaves}
     chosen = np.array(jax.tree.leaves(among))
     kept = np.array(trees.sizes(params), np.int32)
     names = [name for name, yes in zip(shapes, chosen, strict=True) if yes]

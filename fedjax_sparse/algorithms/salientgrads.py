@@ -1,0 +1,132 @@
+"""SalientGrads: before training, all clients together find one mask; then federated averaging under that mask."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_sparse import errors, trees
+from fedjax_sparse.accounting import dense_message, sparse_message
+from fedjax_sparse.clients.local_training import Plan, shuffled_rows, take_batch
+from fedjax_sparse.hyperparameters import SalientGrads
+from fedjax_sparse.masked_averaging import averaging_under_a_mask
+from fedjax_sparse.sparsity import allocation, masks, saliency, schedules, topk
+from fedjax_sparse.types import Algorithm, Client, Federation, Metrics, PyTree, Variables, Work
+
+
+def salientgrads(federation: Federation, hyper: SalientGrads) -> Algorithm:
+    """A mask from the saliencies of all clients at the initial weights w_0, then federated averaging under it.
+
+    Before round 1, with I = `saliency_batches` minibatches for each client k of the whole population:
+
+        s_k = mean over I of |w_0 * g_k|,  g_k the gradient on one freshly drawn minibatch
+        s   = mean_k s_k                   (or weighted by examples)
+        m   = the int(N density) largest s;  w_0 = m * w_0
+
+    Then each round: w_k = local SGD from w with w_k = m * w_k after each step; w = sum_k p_k w_k.
+
+    N counts kernels only; biases and norms stay dense. `allocation` "global" ranks all layers together, "erk" gives
+    each layer its share by Erdős-Rényi-kernel. Weight decay, clipping and the decay of the learning rate (0.998 a
+    round in the paper) are options of the run. All I minibatches see the same w_0: this is not the progressive
+    pruning that others call iterative SNIP.
+
+    Costs: w_0 to everyone and N saliencies back, then the mask as N bits, once. After that both sides send living
+    values, without positions; `upload` "updates" sends those living weights that changed, with their positions.
+
+    SSFL (arXiv 2405.09037) is the same with saliencies weighted by examples, ties kept, and gradients that are masked
+    before they are clipped; its models, unlike here, score without dropout and augmentation.
+
+    Departures: the paper's code takes minus the mean logit of the true class for the loss of the saliencies
+    (`saliency_loss` "logit"; here cross-entropy), starts round 1 from a dense w_0 (`dense_start`; its first step is
+    counted like the others), and keeps all ties at the threshold (`keep_ties`). That it clips the norm of the whole
+    gradient, masked entries included, is kept; `clip_living` masks first.
+
+    References:
+        Ohib et al., SalientGrads: Sparse Models for Communication Efficient and Data Aware Distributed Federated
+        Training (arXiv 2304.07488).
+    """
+    among = masks.prunable(federation.kinds, masks.SCOPES["kernels"])
+    kept, select = _selection(federation, hyper, among)
+    prunable = sum(masks.prunable_sizes(federation.params, among))
+    whole = trees.size(federation.params) + federation.stats_size
+    live = jnp.asarray(trees.sizes(federation.params), jnp.int32)
+    loss = federation.loss if hyper.saliency_loss == "cross-entropy" else federation.loss_of(minus_true_logit)
+
+    def work(variables, client_state, client, key):
+        scores, examples = mean_saliency(
+            federation.plan, loss, variables, client, key, hyper.saliency_batches
+        )
+        weight = client.count if hyper.saliency_weighting == "examples" else 1
+        batches = jnp.asarray(hyper.saliency_batches, jnp.int32)
+        return trees.scale(scores, weight), client_state, Work(examples, batches, live, live, live)
+
+    def find_mask(variables, cohort, key):
+        total, _, done = federation.over_clients(work, variables, (), cohort, key)
+        up = sparse_message(prunable, jnp.asarray(prunable), cohort.present, located=0, universe=0)
+        down = dense_message(whole, cohort.invited)._replace(mask_bits=jnp.where(cohort.invited, prunable, 0))
+        return select(total), Metrics(up, down, done, jnp.zeros_like(cohort.weight), {})
+
+    return averaging_under_a_mask(
+        federation,
+        find_mask,
+        kept,
+        among,
+        exact=not hyper.keep_ties,
+        start_masked=not hyper.dense_start,
+        clip_living=hyper.clip_living,
+        upload=hyper.upload,
+    )
+
+
+def mean_saliency(
+    plan: Plan, loss: Callable, variables: Variables, client: Client, key: jax.Array, batches: int
+) -> tuple[PyTree, jax.Array]:
+    """One client's saliencies |w g|, averaged over minibatches that are each drawn from all its examples anew.
+
+    Returns:
+        The scores, shaped like the parameters, and i32[], the examples that they took.
+    """
+
+    def add_one(i, carry):
+        total, examples = carry
+        order_key, batch_key = jax.random.split(jax.random.fold_in(key, i))
+        one_pass = plan._replace(passes=1)
+        batch = take_batch(client, one_pass, shuffled_rows(client, one_pass, order_key), 0, batch_key)
+        scores = saliency.snip(
+            lambda params: loss(Variables(params, variables.stats), batch)[0], variables.params
+        )
+        return trees.add(total, scores), examples + jnp.sum(batch.mask, dtype=jnp.int32)
+
+    start = trees.zeros_like(variables.params), jnp.zeros((), jnp.int32)
+    total, examples = jax.lax.fori_loop(0, batches, add_one, start)
+    return trees.scale(total, 1 / batches), examples
+
+
+def minus_true_logit(outputs: jax.Array, y: jax.Array) -> jax.Array:
+    """f[B]: what `nll_loss` gives for outputs [B, classes] that no log-softmax has gone over."""
+    return -jnp.take_along_axis(outputs, y[:, None], axis=-1)[:, 0]
+
+
+def _selection(
+    federation: Federation, hyper: SalientGrads, among: PyTree
+) -> tuple[int, Callable[[PyTree], PyTree]]:
+    """How many of the prunable entries to keep, and scores -> mask."""
+    sizes = np.asarray(masks.prunable_sizes(federation.params, among))
+    if hyper.allocation == "erk":
+        rule = functools.partial(allocation.erk, rule=schedules.floor_kept)
+        by_leaf = masks.allocate(rule, federation.params, hyper.sparsity, among)
+        kept = int(by_leaf[sizes > 0].sum())
+        select = functools.partial(topk.largest_per_leaf, ks=by_leaf, among=among)
+    else:
+        kept = schedules.floor_kept(int(sizes.sum()), hyper.sparsity)
+        select = functools.partial(topk.largest_global, k=kept, among=among)
+    if kept < 1:
+        raise errors.UsageError(
+            f"--sparsity = {hyper.sparsity} leaves none of {sizes.sum()} entries; allowed: at least 1"
+        )
+    if not hyper.keep_ties:
+        return kept, select
+    layerwise = hyper.allocation == "erk"
+    return kept, lambda scores: masks.with_ties(select(scores), scores, among, layerwise=layerwise)
