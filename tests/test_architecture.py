@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "flags": {"errors", "options"},
     "types": set(),
     "trees": {"types"},
-    "sparsity": CORE | {"errors", "sparsity"},
+    "sparsity": CORE | {"errors", "models", "sparsity"},
     "data": CORE | {"errors", "data"},
     "models": CORE | {"errors", "models"},
     "costs": {"errors"},

@@ -1,0 +1,152 @@
+"""Activation pruning: the gradient of a kernel is taken from its layer's largest inputs only.
+
+The forward pass and the gradient with respect to the input are exact. How many inputs count follows from the kernel
+itself: a layer whose kernel is 95% zeros sees its largest 5% (SWAT, arXiv 2007.13621; SparsyFed, arXiv 2504.05153).
+
+    k = ceil(max(1 - s, floor) n)      s: the kernel's fraction of zeros; n: inputs in the batch, padding not counted
+    t = k-th largest |input|           over the whole batch together
+    dL/dkernel = that at input * [|input| >= t], for the true dL/doutput
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_sparse.models.layers import DEFAULT, Ops
+from fedjax_sparse.sparsity import topk
+from fedjax_sparse.types import Batch, PyTree, Variables
+
+UNSET = -1.0  # below every threshold
+
+
+class Remembered(NamedTuple):
+    """Model statistics, and beside them what layers remember within a round.
+
+    Attributes:
+        stats: As the model knows them.
+        thresholds: Name of a kernel -> f[], the threshold of its layer's inputs; `UNSET` before the first batch that
+            prunes. Layers that are not named compute theirs in every batch.
+    """
+
+    stats: PyTree
+    thresholds: dict[str, jax.Array]
+
+
+def remember(variables: Variables, cached: Collection[str]) -> Variables:
+    """Variables at the start of a round, with unset thresholds for the kernels in `cached`."""
+    dtype = jax.tree.leaves(variables.params)[0].dtype
+    unset = {name: jnp.asarray(UNSET, dtype) for name in cached}
+    return variables._replace(stats=Remembered(variables.stats, unset))
+
+
+def forget(variables: Variables) -> Variables:
+    """The inverse of `remember`."""
+    return variables._replace(stats=variables.stats.stats)
+
+
+def with_pruned_activations(loss: Callable, names: Collection[str], floor: float) -> Callable:
+    """(variables, batch) -> (mean loss, new stats), where `stats` are `Remembered`.
+
+    Args:
+        loss: (variables, batch, ops) -> (mean loss, new stats), as in `Federation`.
+        names: Kernels of the layers whose inputs are pruned.
+        floor: Fraction of the inputs that is kept at least, in (0, 1].
+    """
+
+    def pruned_loss(variables: Variables, batch: Batch):
+        stats, thresholds = variables.stats
+        seen = dict(thresholds)
+        ops = _pruning_ops(names, floor, batch.mask, seen)
+        value, stats = loss(Variables(variables.params, stats), batch, ops=ops)
+        return value, Remembered(stats, seen)
+
+    return pruned_loss
+
+
+def threshold(x: jax.Array, kernel: jax.Array, present: jax.Array, floor: float) -> jax.Array:
+    """The magnitude that an input must have to count, f[].
+
+    Args:
+        x: [B, ...], the layer's input.
+        kernel: Its kernel; the fraction of zeros matters.
+        present: bool[B], False for the padding of a partial batch.
+        floor: Fraction kept at least.
+    """
+    count, per_example = jnp.sum(present, dtype=jnp.int32), x.size // x.shape[0]
+    least = np.ceil(floor * per_example * np.arange(x.shape[0] + 1)).astype(np.int32)
+    k = _ceil_share(count * per_example, jnp.count_nonzero(kernel), kernel.size)
+    magnitude = jnp.abs(x)
+    allowed = jnp.broadcast_to(present.reshape(-1, *(1,) * (x.ndim - 1)), x.shape)
+    chosen = topk.largest(magnitude, jnp.maximum(k, jnp.asarray(least)[count]), where=allowed)
+    return jnp.min(magnitude, initial=jnp.inf, where=chosen)
+
+
+def _pruning_ops(
+    names: Collection[str], floor: float, present: jax.Array, cached: dict[str, jax.Array]
+) -> Ops:
+    """Layers with pruned inputs; those in `cached` use the threshold there, and leave theirs once they have one."""
+
+    def layer(op, name: str, x: jax.Array, kernel: jax.Array) -> Any:
+        if name not in names:
+            return op(x, kernel)
+        fixed = jax.lax.stop_gradient((x, kernel))
+        if name not in cached:
+            return _pruned_in_backward(op, x, kernel, threshold(*fixed, present, floor))
+        known = cached[name]
+        limit = jax.lax.cond(known >= 0, lambda: known, lambda: threshold(*fixed, present, floor))
+        cached[name] = jnp.where(jnp.all(kernel != 0), known, limit)
+        return _pruned_in_backward(op, x, kernel, limit)
+
+    def dense(name, x, kernel):
+        return layer(functools.partial(DEFAULT.dense, name), name, x, kernel)
+
+    def conv(name, x, kernel, strides, padding):
+        return layer(lambda x, kernel: DEFAULT.conv(name, x, kernel, strides, padding), name, x, kernel)
+
+    return Ops(dense, conv)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _pruned_in_backward(op, x, kernel, limit):
+    """The bilinear op(x, kernel), whose kernel gradient is taken at the inputs of magnitude `limit` or more."""
+    del limit
+    return op(x, kernel)
+
+
+def _forward(op, x, kernel, limit):
+    return op(x, kernel), (jnp.where(jnp.abs(x) >= limit, x, jnp.zeros_like(x)), kernel)
+
+
+def _backward(op, saved, g):
+    # The op being bilinear, the gradient with respect to its input does not depend on the input.
+    _, pull_back = jax.vjp(op, *saved)
+    return *pull_back(g), jnp.zeros((), saved[0].dtype)
+
+
+_pruned_in_backward.defvjp(_forward, _backward)
+
+
+def _ceil_share(total: jax.Array, part: jax.Array, whole: int) -> jax.Array:
+    """ceil(total part / whole), i32[], exactly: by long division, since the product may need more than 32 bits.
+
+    Args:
+        total: i32[], not negative.
+        part: i32[], at most `whole`.
+        whole: Below 2**30.
+    """
+    total, part = total.astype(jnp.uint32), part.astype(jnp.uint32)
+
+    def bring_down(i, carry):
+        quotient, rest = carry
+        bit = (total >> (30 - i).astype(jnp.uint32)) & 1
+        rest = 2 * rest + bit * part
+        return 2 * quotient + rest // whole, rest % whole
+
+    quotient, rest = jax.lax.fori_loop(0, 31, bring_down, (jnp.uint32(0), jnp.uint32(0)))
+    return (quotient + (rest > 0)).astype(jnp.int32)

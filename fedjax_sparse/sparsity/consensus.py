@@ -1,0 +1,60 @@
+"""How far masks agree and how they move. Counts are of the leaves chosen by `among`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sparse.sparsity import masks
+from fedjax_sparse.types import PyTree
+
+
+class Regrowth(NamedTuple):
+    """What happened to a client's support in a round, i32[] each; see `regrowth`."""
+
+    regrowth: jax.Array
+    activated: jax.Array
+    deactivated: jax.Array
+
+
+def regrowth(received: PyTree, trained: PyTree, sent: PyTree, among: PyTree) -> Regrowth:
+    """Compares the supports B received, T after local training and P sent.
+
+    Returns:
+        `regrowth` |(B or T) and not P|, what lived at any time but is not sent, as the authors of SparsyFed plot it;
+        `activated` |P and not B|; `deactivated` |B and not P|.
+    """
+
+    def difference(a, b):
+        return masks.count(jax.tree.map(lambda x, y: x & ~y, a, b), among)
+
+    lived = masks.union(received, trained)
+    return Regrowth(difference(lived, sent), difference(sent, received), difference(received, sent))
+
+
+def bits(mask: PyTree, among: PyTree) -> jax.Array:
+    """The chosen leaves as one row of bits, u8[...]."""
+    pairs = zip(jax.tree.leaves(mask), jax.tree.leaves(among), strict=True)
+    return jnp.concatenate([jnp.packbits(leaf) for leaf, chosen in pairs if chosen])
+
+
+def iou_with_others(rows: jax.Array, present: jax.Array) -> jax.Array:
+    """Each client's mean intersection over union with the masks of the others that are present, f32[C].
+
+    Args:
+        rows: u8[C, ...], as `bits` makes them.
+        present: bool[C]; 0 is returned for the absent, and where there is nobody else.
+    """
+
+    def count(words):
+        return jnp.sum(jax.lax.population_count(words).astype(jnp.int32), axis=-1)
+
+    def with_all(row):
+        row = jnp.broadcast_to(row, rows.shape)
+        return count(row & rows) / jnp.maximum(count(row | rows), 1)
+
+    pairs = jax.lax.map(with_all, rows).astype(jnp.float32)
+    others = present[:, None] & present[None, :] & ~jnp.eye(len(present), dtype=bool)
+    return jnp.sum(jnp.where(others, pairs, 0), axis=1) / jnp.maximum(jnp.sum(others, axis=1), 1)
