@@ -16,5 +16,10 @@ MODELS: dict[str, tuple[str, str, int]] = {
     "resnet20": ("ResNet-20 with parameter-free shortcuts; CIFAR-10", "resnet:resnet20", 269_722),
     "vgg11": ("VGG-11 with one dense layer; CIFAR-10", "vgg:vgg11", 9_231_114),
     "vgg16": ("VGG-16 with one dense layer; CIFAR-100, as in FedSparsify", "vgg:vgg16", 14_774_436),
+    "flare_fc": ("784-4069-4069-4069-10; MNIST, as in FLARE", "flare:fc", 36_356_525),
+    "flare_cnn": ("two convolutions, two dense layers; MNIST, as in FLARE", "flare:cnn", 582_026),
+    "flare_vgg11": ("VGG-11 with dropout, without norm; CIFAR-10, as in FLARE", "flare:vgg11", 28_144_010),
+    "flare_vgg16": ("VGG-16 with dropout, without norm; CIFAR-10, as in FLARE", "flare:vgg16", 33_638_218),
+    "flare_vgg19": ("VGG-19 with dropout, without norm; CIFAR-10, as in FLARE", "flare:vgg19", 38_947_914),
     "gru": ("character GRU; 86 characters, as in FLARE", "rnn:gru", 4_048_470),
 }

@@ -24,6 +24,8 @@ PUBLISHED = {
     "mlp": ((28, 28, 1), 10),
     "femnist_cnn": ((28, 28, 1), 62),
     "vgg16": ((32, 32, 3), 100),
+    "flare_fc": ((28, 28, 1), 10),
+    "flare_cnn": ((28, 28, 1), 10),
     "gru": ((100,), 86),
 }
 # Small enough to run: input shape, classes, options.
