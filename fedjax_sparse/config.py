@@ -26,6 +26,7 @@ from fedjax_sparse import costs, errors, lr_schedule, models, registry
 from fedjax_sparse.data import partition, sampling
 from fedjax_sparse.entry import Entry
 from fedjax_sparse.hyperparameters import Hyperparameters
+from fedjax_sparse.models import spec
 from fedjax_sparse.options import (
     AT_LEAST_ONE,
     NOT_NEGATIVE,
@@ -78,7 +79,10 @@ class RunConfig(Options):
         None, "folder of data sets; by default the environment's FEDJAX_SPARSE_DATA"
     )
     cache_dir: str | None = option(None, "folder for arrays read once; by default the user's cache folder")
-    model: str = option("mlp", "name of a model (`fedjax-sparse list models`)")
+    model: str = option(
+        "mlp",
+        "a model (`fedjax-sparse list models`), with options as in resnet18:norm=batch, mlp:hidden=200x100",
+    )
     augment: bool = option(False, "random crops and flips of training images, drawn by each client")
     dtype: Literal["float32", "float64", "bfloat16"] = option(
         "float32", "precision of parameters and training"
@@ -151,7 +155,7 @@ def check(config: RunConfig) -> None:
             f"hyper = {config.hyper!r} does not belong to {config.algorithm}; allowed: {expected.__name__}"
         )
     for flag, name, table in (
-        ("--model", config.model, models.MODELS),
+        ("--model", spec.parse(config.model)[0], models.MODELS),
         ("--partition", config.partition, partition.PARTITIONS),
         ("--encoding", config.encoding, costs.ENCODINGS),
     ):

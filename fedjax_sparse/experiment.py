@@ -18,6 +18,7 @@ from fedjax_sparse.data import datasets
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.population import Padding, padding
 from fedjax_sparse.models import model as models
+from fedjax_sparse.models import spec
 from fedjax_sparse.progress import display, facts
 from fedjax_sparse.recorder import Recorder
 from fedjax_sparse.records import RunFolder
@@ -61,8 +62,9 @@ def build(config: RunConfig) -> Experiment:
         classes_per_client=config.classes_per_client,
         weighting=config.weighting,
     )
+    name, options = spec.parse(config.model)
     model = models.build(
-        config.model, dataset.x_train.shape[1:], dataset.classes, dtype=jnp.dtype(config.dtype)
+        name, dataset.x_train.shape[1:], dataset.classes, dtype=jnp.dtype(config.dtype), **options
     )
     setting = make_setting(
         dataset,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -71,11 +71,22 @@ def build(
         raise errors.UsageError(f"dtype {jnp.dtype(dtype).name} needs JAX's 64-bit mode (jax_enable_x64)")
     module, function = MODELS[name][1].split(":")
     factory = getattr(importlib.import_module(f"fedjax_sparse.models.{module}"), function)
-    known = set(inspect.signature(factory).parameters) - {"input_shape", "classes", "dtype"}
-    for option in options:
+    parameters = inspect.signature(factory).parameters
+    known = set(parameters) - {"input_shape", "classes", "dtype"}
+    for option, value in options.items():
         if option not in known:
             errors.unknown_name(f"option of model {name}", option, known)
+        options[option] = _like(f"option {option} of model {name}", value, parameters[option].default)
     return factory(tuple(input_shape), classes, dtype=dtype, **options)
+
+
+def _like(what: str, value: Any, default: Any) -> Any:
+    """The value of an option, once it is of its default's type; a single number may stand for a list of one."""
+    if isinstance(default, tuple) and isinstance(value, int | Sequence) and not isinstance(value, str):
+        return (value,) if isinstance(value, int) else tuple(value)
+    if (isinstance(default, float) and isinstance(value, int)) or type(value) is type(default):
+        return value
+    raise errors.UsageError(f"{what} = {value!r} is not valid; allowed: a value such as {default!r}")
 
 
 class Task(NamedTuple):

@@ -361,3 +361,16 @@ def test_gru_gradient_through_time_against_finite_differences():
 def test_bad_requests_name_the_value_and_what_is_allowed(name, shape, classes, options, message):
     with pytest.raises(UsageError, match=message):
         build(name, shape, classes, **options)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "size"), [(7, 4 * 7 + 7 + 7 * 3 + 3), ((5, 2), 25 + 12 + 9), ([5, 2], 25 + 12 + 9)]
+)
+def test_a_list_option_takes_a_single_number_too(hidden, size):
+    built = build("mlp", (4,), 3, hidden=hidden)
+    assert trees.size(jax.eval_shape(built.init, jax.random.key(0)).params) == size
+
+
+def test_an_option_of_another_type_is_refused():
+    with pytest.raises(UsageError, match="option hidden of model mlp = 'wide'"):
+        build("mlp", (4,), 3, hidden="wide")
