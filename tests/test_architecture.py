@@ -75,7 +75,7 @@ OUTSIDE = {
     "baselines": {"jax", "numpy", "optax"},
     "plotting": {"matplotlib", "numpy"},
 }
-# Algorithms compute: no files, processes or clocks.
+# Algorithms compute, and may warn: no files, processes or clocks.
 STANDARD = {
     "__future__",
     "collections",
@@ -85,6 +85,7 @@ STANDARD = {
     "math",
     "operator",
     "typing",
+    "warnings",
 }
 
 JITTED = {"simulation"}

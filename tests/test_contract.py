@@ -40,13 +40,17 @@ CUTS: dict[str, dict[str, int | None]] = {
 
 
 class Subject(NamedTuple):
-    """An algorithm under test: its round as one program, for one way to cut a cohort, and where it starts."""
+    """An algorithm under test: its round as one program, for one way to cut a cohort, and where it starts.
+
+    Where it prepares before round 1, that has been done, and this is what it reported.
+    """
 
     name: str
     setting: Setting
     algorithm: Algorithm
     round: Callable
     start: State
+    preparation: Any
 
 
 @functools.cache
@@ -66,13 +70,13 @@ def compiled(name: str, cut: str = "one by one") -> Subject:
         new, metrics = algorithm.round(state, cohort, t, jax.random.fold_in(key, t))
         return State(new.server, store.scatter(stored, cohort.id, new.client)), metrics
 
-    def start_fn(key):
-        init_key, server_key, client_key = jax.random.split(key, 3)
-        variables = setting.model.init(init_key)
-        return State(algorithm.init(variables, server_key), store.create(variables, client_key))
-
-    start = jax.jit(start_fn)(jax.random.key(5)) if cut == "one by one" else compiled(name).start
-    return Subject(name, setting, algorithm, jax.jit(round_fn), start)
+    if cut != "one by one" and algorithm.prepare is None:
+        start, preparation = compiled(name).start, None
+    else:
+        begin = simulation.compile_program(algorithm, setting).start
+        state, preparation = jax.tree.map(lambda leaf: leaf[0], begin(population, np.asarray([5], np.int32)))
+        start = State(*state)
+    return Subject(name, setting, algorithm, jax.jit(round_fn), start, preparation)
 
 
 @pytest.fixture(scope="module", params=sorted(registry.algorithms()))
@@ -80,7 +84,9 @@ def subject(request) -> Subject:
     return compiled(request.param)
 
 
-def one_round(subject: Subject, ids: Any = IDS, present: Any = PRESENT, state: State | None = None, t: int = 1):
+def one_round(
+    subject: Subject, ids: Any = IDS, present: Any = PRESENT, state: State | None = None, t: int = 1
+):
     state = subject.start if state is None else state
     ids, present, t = jnp.asarray(ids, jnp.int32), jnp.asarray(present), jnp.int32(t)
     return subject.round(state.server, state.client, ids, present, t, jax.random.key(9))
@@ -96,7 +102,9 @@ def history(name: str, seeds: tuple[int, ...]):
     algorithm = toy.algorithm(name, setting)
     for progress in simulation.run(algorithm, setting, seeds, evaluate_at=simulation.every(1)):
         states.append(jax.device_get(progress.state))
-        rows.append([row and {key: row[key] for key in row if key != "wall_seconds"} for row in progress.rows])
+        rows.append(
+            [row and {key: row[key] for key in row if key != "wall_seconds"} for row in progress.rows]
+        )
         ledgers.append(progress.ledgers)
     return states, rows, ledgers
 
@@ -181,7 +189,8 @@ def test_a_client_is_the_same_wherever_it_stands(subject):
 @pytest.mark.parametrize("cut", [cut for cut in CUTS if cut != "one by one"])
 def test_the_cut_changes_only_rounding(subject, cut):
     other = compiled(subject.name, cut)
-    here, there = subject.start, subject.start
+    here, there = subject.start, other.start
+    toy.leaves_close((there, other.preparation), (here, subject.preparation))
     for t in (1, 2):
         here, metrics = one_round(subject, IDS, PRESENT, here, t)
         there, other_metrics = one_round(other, IDS, PRESENT, there, t)
@@ -229,6 +238,26 @@ def prunable_nonzero(params: Any, prunable: Any) -> int:
     return sum(jax.tree.leaves(counts))
 
 
+def examples_of(steps: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """How many examples so many steps pass through, in batches of three of which the last of a pass may be smaller."""
+    passes, rest = np.divmod(steps, -(-held // 3))
+    return passes * held + np.minimum(3 * rest, held)
+
+
+def test_what_is_declared_of_uploads_is_sent(subject):
+    _, metrics = one_round(subject)
+    for promise in subject.algorithm.declared:
+        if promise.what == "upload":
+            dense = metrics.up.size - metrics.up.universe
+            values = np.asarray(metrics.up.values - dense)[PRESENT]
+            complete = values == metrics.up.universe[PRESENT]  # then the receiver knows every place
+            np.testing.assert_array_equal(metrics.up.located[PRESENT], np.where(complete, 0, values))
+            if promise.kept is not None:
+                assert (values <= promise.kept(1)).all()
+                if promise.how == "exact":
+                    assert (values == promise.kept(1)).all()
+
+
 def test_costs_equal_a_recount(subject):
     """Bytes and FLOPs of a round, counted again from the model that was sent and the sizes of the clients."""
     _, metrics = one_round(subject)
@@ -236,7 +265,7 @@ def test_costs_equal_a_recount(subject):
     federation, model = subject.setting.federation, subject.setting.model
     sizes = trees.sizes(federation.params)
     assert metrics.down.size[0] >= sum(sizes)
-    expected = 2 * np.asarray(toy.SIZES)[IDS[PRESENT]]  # two epochs
+    expected = examples_of(metrics.work.steps[PRESENT], np.asarray(toy.SIZES)[IDS[PRESENT]])
     np.testing.assert_array_equal(metrics.work.examples[PRESENT], expected)
     uses, input_grad = jax.tree.leaves(model.uses), jax.tree.leaves(model.input_grad)
     sparse, dense = costs.flops(metrics.work, uses, input_grad, sizes)
