@@ -227,6 +227,60 @@ class FFL(ErrorFeedback):
 
 
 @dataclass(frozen=True)
+class TopK(Hyperparameters):
+    """TopK of a model: its weights of largest magnitude are kept, all layers in one ranking."""
+
+    sparsity: float = option(0.9, "fraction of zeros after TopK", allowed=SPARSITY)
+    scope: Literal["all", "kernels"] = option(
+        "kernels", "what may be pruned: kernels only, or all trainable scalars"
+    )
+
+
+@dataclass(frozen=True)
+class Scaffnew(Hyperparameters):
+    """Scaffnew: a coin decides after every local step whether clients communicate.
+
+    That sets a round's local steps: `--local-epochs` and `--local-steps` are not used.
+    """
+
+    probability: float = option(
+        0.1,
+        "chance p that a local step communicates: a round has 1/p local steps on average",
+        allowed=Range(low=0, high=1, low_open=True),
+        paper="1 / sqrt(condition number)",
+    )
+    coin: Literal["bernoulli", "fixed"] = option(
+        "bernoulli",
+        "a round ends when a coin shared by all clients says so, or always after 1/p steps",
+        paper="bernoulli",
+    )
+
+
+@dataclass(frozen=True)
+class TopKScaffnew(TopK, Scaffnew):
+    """Scaffnew with TopK somewhere."""
+
+
+@dataclass(frozen=True)
+class SparseProxSkip(TopKScaffnew):
+    """Sparse-ProxSkip and Sparse-ProxSkip-Local."""
+
+    variant: Literal["v1", "v2"] = option(
+        "v1", "the paper's version: v2 takes local gradients at the pruned model (straight-through)"
+    )
+
+
+@dataclass(frozen=True)
+class RandProx(Scaffnew):
+    """Scaffnew for a convex problem with an l1 term."""
+
+    l1: float = option(0.001, "lambda, the weight of the l1 norm in the objective", allowed=NOT_NEGATIVE)
+    scope: Literal["all", "kernels"] = option(
+        "kernels", "what the l1 norm covers: kernels only, or all trainable scalars"
+    )
+
+
+@dataclass(frozen=True)
 class PrunedUploads(Hyperparameters):
     """Clients send their largest weights, chosen among all kernels together."""
 
@@ -313,57 +367,3 @@ class SparsyFed(PrunedUploads):
         for _, sparsity in table:
             errors.check_range("sparsity in --tiers", sparsity, **SPARSITY._asdict())
         return table
-
-
-@dataclass(frozen=True)
-class TopK(Hyperparameters):
-    """TopK of a model: its weights of largest magnitude are kept, all layers in one ranking."""
-
-    sparsity: float = option(0.9, "fraction of zeros after TopK", allowed=SPARSITY)
-    scope: Literal["all", "kernels"] = option(
-        "kernels", "what may be pruned: kernels only, or all trainable scalars"
-    )
-
-
-@dataclass(frozen=True)
-class Scaffnew(Hyperparameters):
-    """Scaffnew: a coin decides after every local step whether clients communicate.
-
-    That sets a round's local steps: `--local-epochs` and `--local-steps` are not used.
-    """
-
-    probability: float = option(
-        0.1,
-        "chance p that a local step communicates: a round has 1/p local steps on average",
-        allowed=Range(low=0, high=1, low_open=True),
-        paper="1 / sqrt(condition number)",
-    )
-    coin: Literal["bernoulli", "fixed"] = option(
-        "bernoulli",
-        "a round ends when a coin shared by all clients says so, or always after 1/p steps",
-        paper="bernoulli",
-    )
-
-
-@dataclass(frozen=True)
-class TopKScaffnew(TopK, Scaffnew):
-    """Scaffnew with TopK somewhere."""
-
-
-@dataclass(frozen=True)
-class SparseProxSkip(TopKScaffnew):
-    """Sparse-ProxSkip and Sparse-ProxSkip-Local."""
-
-    variant: Literal["v1", "v2"] = option(
-        "v1", "the paper's version: v2 takes local gradients at the pruned model (straight-through)"
-    )
-
-
-@dataclass(frozen=True)
-class RandProx(Scaffnew):
-    """Scaffnew for a convex problem with an l1 term."""
-
-    l1: float = option(0.001, "lambda, the weight of the l1 norm in the objective", allowed=NOT_NEGATIVE)
-    scope: Literal["all", "kernels"] = option(
-        "kernels", "what the l1 norm covers: kernels only, or all trainable scalars"
-    )

@@ -19,7 +19,7 @@ FOLDER = Path(fedjax_sparse.__file__).parent
 PLAIN = {"errors", "options", "hyperparameters", "entry", "lr_schedule"}
 CORE = {"types", "trees"}
 ALGORITHM = CORE | {"errors", "hyperparameters", "entry", "accounting", "sparsity", "clients", "server"}
-FAMILIES = {"error_feedback"}  # what algorithms and baselines of one family share
+FAMILIES = {"error_feedback", "masked_averaging"}  # what algorithms and baselines of one family share
 PROBLEM = {"sparsity", "data", "models", "costs", "encoding", "accounting", "clients", "server"}
 ENGINE = {
     "catalogue",

@@ -53,16 +53,6 @@ ENTRIES = (
         overrides={"weighting": "uniform"},
     ),
     Entry(
-        name="sparsyfed",
-        summary="clients train powers of their parameters, prune them, and send the survivors",
-        factory="fedjax_sparse.algorithms.sparsyfed:sparsyfed",
-        hyperparameters=hyperparameters.SparsyFed,
-        system="SparsyFed",
-        references=("guastella2025sparsyfed", "schwarz2021powerpropagation", "raihan2020swat"),
-        sparse=("upload", "deployed"),
-        reconstructed=True,
-    ),
-    Entry(
         name="sparse-proxskip",
         summary="local training with control variates; clients send the top-K of their models",
         factory="fedjax_sparse.algorithms.sparse_proxskip:sparse_proxskip",
@@ -83,5 +73,15 @@ ENTRIES = (
         sparse=("upload", "deployed"),
         reconstructed=True,
         overrides={"cohort_size": "all", "weighting": "uniform"},
+    ),
+    Entry(
+        name="sparsyfed",
+        summary="clients train powers of their parameters, prune them, and send the survivors",
+        factory="fedjax_sparse.algorithms.sparsyfed:sparsyfed",
+        hyperparameters=hyperparameters.SparsyFed,
+        system="SparsyFed",
+        references=("guastella2025sparsyfed", "schwarz2021powerpropagation", "raihan2020swat"),
+        sparse=("upload", "deployed"),
+        reconstructed=True,
     ),
 )
