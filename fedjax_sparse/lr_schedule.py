@@ -3,7 +3,8 @@
 The factor on the learning rate in round t of T, constant within the round; F is in (0, 1]:
 
     constant            1
-    exponential:F       F^(t / T), so F in the last round
+    exponential:F       F^(t / T), so F in the last round and a little less than 1 in the first
+    exponential:F@H     F^(t / H): a horizon of H rounds, whatever T is
     decay:F             F^(t - 1)
     step:F@R1,R2,...    F after round R1, F^2 after round R2, ...
     cosine, cosine:F    F + (1 - F) (1 + cos(pi (t - 1) / T)) / 2; F is 0 unless stated
@@ -16,12 +17,12 @@ import re
 
 from fedjax_sparse import errors
 
-GRAMMAR = "constant, exponential:F, decay:F, step:F@R1,R2, cosine, cosine:F"
+GRAMMAR = "constant, exponential:F, exponential:F@H, decay:F, step:F@R1,R2, cosine, cosine:F"
 
 _FACTOR = r"([0-9.eE+-]+)"
 _FORMS = {
     "constant": r"constant",
-    "exponential": rf"exponential:{_FACTOR}",
+    "exponential": rf"exponential:{_FACTOR}(?:@(\d+))?",
     "decay": rf"decay:{_FACTOR}",
     "step": rf"step:{_FACTOR}@(\d+(?:,\d+)*)",
     "cosine": rf"cosine(?::{_FACTOR})?",
@@ -41,7 +42,8 @@ def factors(schedule: str, rounds: int) -> list[float]:
     name, factor, milestones = _parse(schedule)
     each_round = range(1, rounds + 1)
     if name == "exponential":
-        return [factor ** (t / rounds) for t in each_round]
+        horizon = milestones[0] if milestones else rounds
+        return [factor ** (t / horizon) for t in each_round]
     if name == "decay":
         return [factor ** (t - 1) for t in each_round]
     if name == "step":
@@ -52,7 +54,7 @@ def factors(schedule: str, rounds: int) -> list[float]:
 
 
 def _parse(schedule: str) -> tuple[str, float, list[int]]:
-    """Name, factor (0 where none is stated) and milestones of a schedule."""
+    """Name, factor (0 where none is stated) and milestones (or the horizon) of a schedule."""
     for name, form in _FORMS.items():
         if match := re.fullmatch(form, schedule):
             factor, milestones = (*match.groups(), None, None)[:2]
@@ -62,5 +64,8 @@ def _parse(schedule: str) -> tuple[str, float, list[int]]:
                 break
             if factor:
                 errors.check_range(f"F in --lr-schedule {schedule}", value, 0, 1, low_open=True)
-            return name, value, [int(milestone) for milestone in milestones.split(",")] if milestones else []
+            rounds = [int(number) for number in milestones.split(",")] if milestones else []
+            if name == "exponential" and rounds:
+                errors.check_range(f"H in --lr-schedule {schedule}", rounds[0], 1)
+            return name, value, rounds
     raise errors.UsageError(f"--lr-schedule = {schedule!r} is not valid; allowed: {GRAMMAR}")
