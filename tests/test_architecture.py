@@ -25,6 +25,7 @@ ENGINE = {
     "catalogue",
     "checkpoints",
     "config",
+    "devices",
     "evaluation",
     "interrupts",
     "ledger",
@@ -61,6 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plotting": {"errors", "records", "results"},
     "experiment": BELOW | ENGINE | {"plotting"},
     "cli": BELOW | ENGINE | {"plotting", "experiment", "flags", ROOT},
+    "batch": BELOW | ENGINE | {"cli"},
     "__main__": {"cli"},
     ROOT: BELOW | ENGINE | {"experiment"},
 }
