@@ -53,6 +53,26 @@ class Server(NamedTuple):
     order: PyTree
 
 
+class _Rule(NamedTuple):
+    """How much is pruned in which round, and how.
+
+    Attributes:
+        among: Python bool for each leaf: where pruning is allowed.
+        prunable: N, the entries of those leaves.
+        kept: Entries kept after rounds 0..T, i32[T + 1], or by leaf, i32[T + 1, L].
+        prune: (mask, scores, t) -> the part of the mask with the largest scores.
+        exact: Whether `prune` keeps exactly `kept`.
+        freeze_from: The round from which entries that are zero leave the mask; None for never.
+    """
+
+    among: PyTree
+    prunable: int
+    kept: np.ndarray
+    prune: Callable[[PyTree, PyTree, jax.Array], PyTree]
+    exact: bool
+    freeze_from: int | None
+
+
 def fedsparsify_global(federation: Federation, hyper: FedSparsifyGlobal) -> Algorithm:
     """Federated averaging; after each merge the server purges the smallest weights, more of them as rounds pass.
 
@@ -115,8 +135,9 @@ def fedsparsify_local(federation: Federation, hyper: FedSparsifyLocal) -> Algori
         w   = m * sum_i p_i w_i                                                  merge
 
     Votes count equally; zeros of clients that voted against count in the mean (`mean_over` "all") or do not
-    ("voters"). Where clients disagree m is far sparser than s_t: it keeps at most 2 (N - int(s_t N)) entries in a
-    round in which someone came, and is only measured. Further epochs of fine-tuning are counted as work under m.
+    ("voters"). Where clients disagree m is far sparser than s_t, and where they partly agree it is denser, with up to
+    2 (N - int(s_t N)) entries; it never grows, and stays as it is in a round in which nobody came. The further epochs
+    of fine-tuning are counted as work under m.
 
     Clients send m_i with positions among those of m. The server sends m with positions, since a client does not know
     what was purged while it was away.
@@ -128,43 +149,18 @@ def fedsparsify_local(federation: Federation, hyper: FedSparsifyLocal) -> Algori
     References:
         Stripelis et al., Federated Progressive Sparsification (Purge, Merge, Tune)+ (arXiv 2204.12430).
     """
-    gradient = make_gradient(federation.loss)
-    optimizer, plan = federation.server_optimizer, federation.plan
+    optimizer = federation.server_optimizer
     rule = _rule(federation, hyper, _gradual(federation, hyper), hyper.start_round)
-    voters_only = hyper.mean_over == "voters"
-
-    def fine_tuned(purged, own, client, t, key):
-        first = plan.total_steps(client.count)
-        end = first + hyper.fine_tuning_epochs * plan.steps_per_pass(client.count)
-        under_own = functools.partial(masks.apply, own)
-        return federation.train(gradient, purged, client, t, key, under_own, steps=(first, end))
-
-    def work(shared, client_state, client, key):
-        server, t = shared
-        project = functools.partial(masks.apply, server.mask)
-        trained = federation.train(gradient, server.variables, client, t, key, project)
-        own = rule.prune(server.mask, saliency.magnitude(trained.variables.params), t)
-        trained = trained._replace(variables=_masked(trained.variables, own))
-        if hyper.fine_tuning_epochs:
-            trained = _one_after_other(trained, fine_tuned(trained.variables, own, client, t, key))
-        step = weighted_step(trained.variables, server.variables, client.weight)
-        votes = jax.tree.map(lambda keep: keep.astype(jnp.int32), own)
-        holders = ()
-        if voters_only:
-            step = _masked(step, own)
-            holders = trees.scale(masks.apply(own, trees.ones_like(step.params)), client.weight)
-        live = trees.count_nonzero(server.mask)
-        log = Report(trained.loss, training_work(trained, live)), masks.count(own, rule.among)
-        return (step, votes, holders), client_state, log
+    work = _train_and_purge(federation, hyper, rule)
 
     def round_fn(state, cohort, t, key):
         server = state.server
-        (total, votes, holders), client_states, (report, own) = federation.over_clients(
+        (total, votes, weights), client_states, (report, own) = federation.over_clients(
             work, (server, t), state.client, cohort, key
         )
         mean = weighted_mean(total, cohort.weight)
-        if voters_only:
-            mean = mean._replace(params=mean_over_holders(total.params, holders))
+        if hyper.mean_over == "voters":
+            mean = mean._replace(params=mean_over_holders(total.params, weights))
         voters = jnp.sum(cohort.present)
         someone = voters > 0
         threshold = jnp.maximum(voters // 2, 1) if hyper.vote_threshold == "floor" else (voters + 1) // 2
@@ -176,18 +172,48 @@ def fedsparsify_local(federation: Federation, hyper: FedSparsifyLocal) -> Algori
         server = _under(mask, server._replace(variables=variables, opt=opt), optimizer, rule, t)
         return State(server, client_states), Metrics(up, down, report.work, report.loss, {})
 
-    most = (
-        3 if hyper.vote_threshold == "floor" else 2
-    )  # the largest K / floor(K/2), for K = 3, and K / ceil(K/2)
-    bounded = "measured" if hyper.keep_ties else "bounded"
-    server = _promise("server", bounded, rule, lambda kept: min(most * kept, rule.prunable))
-    upload = _promise("upload", bounded, rule, lambda kept: kept)
+    server = Declared("server", "measured", None, rule.among)
+    upload = _promise("upload", "measured" if hyper.keep_ties else "bounded", rule)
     return _algorithm(optimizer, _no_order, round_fn, (server, server._replace(what="deployed"), upload))
 
 
-def _server_pruning(
-    federation: Federation, rule: "_Rule", draw_order: Callable, score: Callable
-) -> Algorithm:
+def _train_and_purge(federation: Federation, hyper: FedSparsifyLocal, rule: _Rule) -> Callable:
+    """A client's work in `fedsparsify_local`; sends a weighted step, votes and, for a mean over voters, weights."""
+    gradient = make_gradient(federation.loss)
+    plan, voters_only = federation.plan, hyper.mean_over == "voters"
+
+    def train_under(mask, variables, client, t, key, **steps):
+        return federation.train(
+            gradient, variables, client, t, key, functools.partial(masks.apply, mask), **steps
+        )
+
+    def fine_tune(purged, own, client, t, key):
+        first = plan.total_steps(client.count)
+        epochs = jnp.where(t > hyper.start_round, hyper.fine_tuning_epochs, 0)
+        end = first + epochs * plan.steps_per_pass(client.count)
+        more = train_under(own, purged.variables, client, t, key, steps=(first, end))
+        return _one_after_other(purged, more)
+
+    def work(shared, client_state, client, key):
+        server, t = shared
+        trained = train_under(server.mask, server.variables, client, t, key)
+        own = rule.prune(server.mask, saliency.magnitude(trained.variables.params), t)
+        trained = trained._replace(variables=_masked(trained.variables, own))
+        if hyper.fine_tuning_epochs:
+            trained = fine_tune(trained, own, client, t, key)
+        step = weighted_step(trained.variables, server.variables, client.weight)
+        weights = ()
+        if voters_only:
+            step = _masked(step, own)
+            weights = trees.scale(masks.apply(own, trees.ones_like(step.params)), client.weight)
+        votes = jax.tree.map(lambda keep: keep.astype(jnp.int32), own)
+        report = Report(trained.loss, training_work(trained, trees.count_nonzero(server.mask)))
+        return (step, votes, weights), client_state, (report, masks.count(own, rule.among))
+
+    return work
+
+
+def _server_pruning(federation: Federation, rule: _Rule, draw_order: Callable, score: Callable) -> Algorithm:
     """Pruning of the merged model; `score(params, order)` ranks the parameters, and the largest are kept."""
     gradient = make_gradient(federation.loss)
     optimizer = federation.server_optimizer
@@ -218,29 +244,9 @@ def _server_pruning(
         server = purge(server._replace(variables=variables, opt=opt), t)
         return State(server, client_states), Metrics(up, down, report.work, report.loss, {})
 
-    promise = _promise("server", "exact" if rule.exact else "measured", rule, lambda kept: kept)
+    promise = _promise("server", "exact" if rule.exact else "measured", rule)
     declared = (promise, promise._replace(what="deployed"))  # they are one model
     return _algorithm(optimizer, draw_order, round_fn, declared)
-
-
-class _Rule(NamedTuple):
-    """How much is pruned in which round, and how.
-
-    Attributes:
-        among: Python bool for each leaf: where pruning is allowed.
-        prunable: N, the entries of those leaves.
-        kept: Entries kept after rounds 0..T, i32[T + 1], or by leaf, i32[T + 1, L].
-        prune: (mask, scores, t) -> the part of the mask with the largest scores.
-        exact: Whether `prune` keeps exactly `kept`.
-        freeze_from: The round from which entries that are zero leave the mask; None for never.
-    """
-
-    among: PyTree
-    prunable: int
-    kept: np.ndarray
-    prune: Callable[[PyTree, PyTree, jax.Array], PyTree]
-    exact: bool
-    freeze_from: int | None
 
 
 def _rule(federation: Federation, hyper: Pruning, sparsities: np.ndarray, start: int) -> _Rule:
@@ -320,9 +326,9 @@ def _message(
     return subset_message(whole, chosen, positions, sent, beside=whole - rule.prunable)
 
 
-def _promise(what: Any, how: Any, rule: _Rule, of_kept: Callable[[int], int]) -> Declared:
-    """A promise about `of_kept` of the entries that the rule keeps."""
-    kept = None if how == "measured" else lambda t: of_kept(int(np.sum(rule.kept[t])))
+def _promise(what: Any, how: Any, rule: _Rule) -> Declared:
+    """A promise about the number of entries that the rule keeps."""
+    kept = None if how == "measured" else lambda t: int(np.sum(rule.kept[t]))
     return Declared(what, how, kept, rule.among)
 
 
