@@ -135,6 +135,9 @@ class RunConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+    devices: int | Literal["auto"] = option(
+        "auto", "devices that share a cohort; auto: all accelerators, one on CPU", allowed=AT_LEAST_ONE
+    )
         check(self)
 
     @property

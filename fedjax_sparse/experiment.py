@@ -65,6 +65,7 @@ def build(config: RunConfig) -> Experiment:
     name, options = spec.parse(config.model)
     model = models.build(
         name, dataset.x_train.shape[1:], dataset.classes, dtype=jnp.dtype(config.dtype), **options
+    count = devices.choose(config.devices, config.places)
     )
     setting = make_setting(
         dataset,
@@ -91,8 +92,28 @@ def build(config: RunConfig) -> Experiment:
     )
     algorithm = registry.load(registry.entry(config.algorithm))(setting.federation, config.hyper)
     labelled = dataset.task == "classification"
+        mesh=devices.make_mesh(count),
     holdings = populations.class_counts(population, dataset.classes) if labelled else population.count
-    return Experiment(dataclasses.replace(config, chunk=setting.chunk), algorithm, setting, holdings)
+    chosen = dataclasses.replace(config, chunk=setting.chunk, devices=count)
+    return Experiment(chosen, algorithm, setting, holdings)
+
+
+def _as_configured(dataset: datasets.Dataset, config: RunConfig) -> datasets.Dataset:
+    """The data set with its images scaled and its training examples chosen as the configuration says."""
+    if config.scaling == "unit":
+        zeros, ones = (0.0,) * len(dataset.mean), (1.0,) * len(dataset.std)
+        dataset = dataclasses.replace(dataset, mean=zeros, std=ones)
+    if config.train_examples is None:
+        return dataset
+    count = len(dataset.x_train)
+    errors.check_range("--train-examples", config.train_examples, 1, count)
+    first = slice(config.train_examples)
+    owners = dataset.client_train
+    if owners is not None:
+        owners = np.unique(owners[first], return_inverse=True)[1].astype(np.int32)
+    return dataclasses.replace(
+        dataset, x_train=dataset.x_train[first], y_train=dataset.y_train[first], client_train=owners
+    )
 
 
 def run(config: RunConfig, command: Sequence[str]) -> int:
@@ -112,10 +133,8 @@ def run(config: RunConfig, command: Sequence[str]) -> int:
     experiment = build(config)
     out = Path(config.out) if config.out else _new_folder(config)
     table = configs.to_toml_dict(dataclasses.replace(experiment.config, out=str(out)))
-    devices = jax.devices()
-    folders = records.create(
-        out, table, _seeds(config), command, device_kind=devices[0].device_kind, device_count=len(devices)
-    )
+    kind, count = jax.devices()[0].device_kind, experiment.setting.devices
+    folders = records.create(out, table, _seeds(config), command, device_kind=kind, device_count=count)
     for folder in folders:
         records.write_clients(folder.path, experiment.holdings)
     return _drive(experiment, out, Recorder(folders, table), start=None)
@@ -205,7 +224,12 @@ def padding_of_run(experiment: Experiment) -> Padding:
         held = np.where(present, counts[ids], 0)
         rounds.append(
             padding(
-                held, batch_size=plan.batch_size, epochs=plan.epochs, steps=plan.steps, chunk=setting.chunk
+                held,
+                batch_size=plan.batch_size,
+                epochs=plan.epochs,
+                steps=plan.steps,
+                chunk=setting.chunk,
+                devices=setting.devices,
             )
         )
     return Padding(*map(sum, zip(*rounds, strict=True)))

@@ -38,6 +38,7 @@ class Setting(NamedTuple):
         sampler: Who takes part in which round.
         chunk: Clients that are vmapped together.
         encoding: The encoding in which bytes are counted.
+        mesh: The devices that share a cohort; None for one device.
     """
 
     federation: Federation
@@ -48,6 +49,12 @@ class Setting(NamedTuple):
     sampler: Sampler
     chunk: int
     encoding: str
+    mesh: Mesh | None
+
+    @property
+    def devices(self) -> int:
+        """How many devices share the cohort."""
+        return 1 if self.mesh is None else self.mesh.size
 
 
 def make_setting(
@@ -98,7 +105,7 @@ def make_setting(
         server_momentum: Momentum of `server_opt` momentum and adam.
         augment: Whether training images are cropped and flipped at random.
         encoding: In which bytes are counted, see `fedjax_sparse.costs.ENCODINGS`.
-        chunk: Clients that are vmapped together; None chooses 1 on CPU, else the whole cohort.
+        chunk: Clients that are vmapped together; None chooses 1 on CPU, else a device's whole share of the cohort.
         mesh: Devices over which a cohort is spread, along an axis named `clients`.
     """
     clients = population.count.shape[0]
@@ -106,7 +113,8 @@ def make_setting(
     sampler = sampling.make(
         participation, clients=clients, cohort_size=cohort_size, sizes=sizes, dropout=dropout
     )
-    chunk = automatic_chunk(sampler.capacity) if chunk is None else chunk
+    devices = 1 if mesh is None else mesh.size
+    chunk = automatic_chunk(sampler.capacity, devices) if chunk is None else chunk
     if not 1 <= chunk <= sampler.capacity:
         raise errors.UsageError(
             f"--chunk = {chunk} is out of range; allowed: 1 to {sampler.capacity}, the cohort"
@@ -135,12 +143,12 @@ def make_setting(
         cohort_size=sampler.capacity,
     )
     test = evaluation.batched(dataset.x_test, dataset.y_test, EVAL_BATCH)
-    return Setting(federation, model, population, test, preprocess, sampler, chunk, encoding)
+    return Setting(federation, model, population, test, preprocess, sampler, chunk, encoding, mesh)
 
 
-def automatic_chunk(capacity: int) -> int:
-    """One client at a time on CPU, where a scan beats a vmap; the whole cohort at once on an accelerator."""
-    return 1 if jax.default_backend() == "cpu" else capacity
+def automatic_chunk(capacity: int, devices: int) -> int:
+    """One client at a time on CPU, where a scan beats a vmap; on accelerators each one's share of the cohort."""
+    return 1 if jax.default_backend() == "cpu" else -(-capacity // devices)
 
 
 def make_plan(sizes: np.ndarray, *, batch_size: int, epochs: int | None, steps: int | None) -> Plan:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_sparse import evaluation, trees
+from fedjax_sparse import devices, evaluation, trees
 from fedjax_sparse.clients.state_store import StateStore, make_state_store
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.ledger import Accountant, Ledger
@@ -56,28 +56,36 @@ class Program(NamedTuple):
 
 def compile_program(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> Program:
     """Builds the program of a run; compilation itself happens at each function's first call."""
-    store = _store(algorithm, setting)
+    store = make_store(algorithm, setting)
     evaluate = evaluation.make_evaluate(setting.model, setting.preprocess)
     start = functools.partial(_start, algorithm, setting.model.init, store)
     block = functools.partial(_block, algorithm, store)
     assess = functools.partial(_assess, algorithm, store, evaluate)
+    shared = devices.everywhere(setting.mesh)
+    state = RunState(shared, devices.by_client(setting.mesh))
     return Program(
-        jax.jit(_over_seeds(start, seeds, (None, 0))),
-        jax.jit(_over_seeds(block, seeds, (0, None, 0, 0, None, None, 0)), donate_argnums=0),
-        jax.jit(_over_seeds(assess, seeds, (0, None))),
+        jax.jit(_over_seeds(start, seeds, (None, 0)), in_shardings=shared, out_shardings=(state, shared)),
+        jax.jit(
+            _over_seeds(block, seeds, (0, None, 0, 0, None, None, 0)),
+            donate_argnums=0,
+            in_shardings=(state, *[shared] * 6),
+            out_shardings=(state, shared),
+        ),
+        jax.jit(_over_seeds(assess, seeds, (0, None)), in_shardings=(state, shared), out_shardings=shared),
         store,
     )
 
 
 def state_shapes(algorithm: Algorithm, setting: Setting) -> RunState:
     """ShapeDtypeStructs of one seed's state."""
-    start = functools.partial(_start, algorithm, setting.model.init, _store(algorithm, setting))
+    start = functools.partial(_start, algorithm, setting.model.init, make_store(algorithm, setting))
     return jax.eval_shape(start, setting.population, np.int32(0))[0]
 
 
-def _store(algorithm: Algorithm, setting: Setting) -> StateStore:
+def make_store(algorithm: Algorithm, setting: Setting) -> StateStore:
+    """How the clients' states of a run are kept."""
     variables = jax.eval_shape(setting.model.init, jax.eval_shape(lambda: jax.random.key(0)))
-    return make_state_store(algorithm.init_client, variables, setting.federation.population)
+    return make_state_store(algorithm.init_client, variables, setting.federation.population, setting.devices)
 
 
 def _over_seeds(function: Callable, seeds: int, in_axes: tuple) -> Callable:
@@ -207,7 +215,7 @@ def run(
     """
     program = compile_program(algorithm, setting, len(seeds))
     accountant = Accountant(algorithm, setting)
-    population, test = jax.device_put((setting.population, setting.test))
+    population, test = jax.device_put((setting.population, setting.test), devices.everywhere(setting.mesh))
     seed_array = np.asarray(seeds, np.int32)
     last = setting.federation.rounds
     clock = _Clock()

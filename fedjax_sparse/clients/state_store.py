@@ -28,7 +28,9 @@ class StateStore(NamedTuple):
     bytes_per_client: int
 
 
-def make_state_store(init_client: Callable, variables: Variables, population: int) -> StateStore:
+def make_state_store(
+    init_client: Callable, variables: Variables, population: int, divisor: int = 1
+) -> StateStore:
     """Builds the store of `population` client states.
 
     Args:
@@ -38,11 +40,14 @@ def make_state_store(init_client: Callable, variables: Variables, population: in
     """
     template = jax.eval_shape(init_client, variables, jax.eval_shape(lambda: jax.random.key(0)))
 
+        divisor: N is rounded up to a multiple of this, the number of devices that share the store. What stands in
+            the rows beyond N means nothing.
     def create(variables, key):
         def one(client_id):
             return pack(init_client(variables, jax.random.fold_in(key, client_id)))
 
-        return jax.vmap(one)(jnp.arange(population)) if jax.tree.leaves(template) else template
+        places = population + -population % divisor
+        return jax.vmap(one)(jnp.arange(places)) if jax.tree.leaves(template) else template
 
     def gather(stored, ids):
         rows = jax.tree.map(lambda leaf: leaf.at[ids].get(mode="clip"), stored)

@@ -130,7 +130,7 @@ class Padding(NamedTuple):
     """Local work as run and as needed; the difference is what padding wastes.
 
     Attributes:
-        steps_run: Local steps, over all clients, with clients of a chunk in lockstep.
+        steps_run: Local steps there was time for: clients of a chunk step together, devices wait for the slowest.
         steps_needed: The same had every client stopped after its own last step.
         examples_run: Places in all batches of `steps_run`.
         examples_needed: Examples among them that are not padding.
@@ -151,12 +151,19 @@ class Padding(NamedTuple):
 
 
 def padding(
-    counts: np.ndarray, *, batch_size: int, epochs: int | None = None, steps: int | None = None, chunk: int
+    counts: np.ndarray,
+    *,
+    batch_size: int,
+    epochs: int | None = None,
+    steps: int | None = None,
+    chunk: int,
+    devices: int = 1,
 ) -> Padding:
     """What a cohort's round runs and what it needs.
 
-    Clients of a chunk step together until the last of them is done, and the last chunk is filled up with empty places.
-    A pass over a client's data ends with a partial batch, also where `steps` rules. At chunk 1 no whole step is wasted.
+    Clients of a chunk step together until the last of them is done. Devices get equally many chunks, filled up with
+    empty places, and wait for the slowest of them. A pass over a client's data ends with a partial batch, also where
+    `steps` rules. At chunk 1, on one device, no whole step is wasted.
 
     Args:
         counts: i[C], examples of each place in its order in the cohort; 0 for who does not train.
@@ -164,6 +171,7 @@ def padding(
         epochs: Passes over each client's data; None where `steps` rules.
         steps: Local steps of each client; None where `epochs` rules.
         chunk: Clients in lockstep, at least 1.
+        devices: Devices that share the cohort.
     """
     counts = np.asarray(counts, np.int64)
     per_pass = -(-counts // batch_size)
@@ -174,6 +182,7 @@ def padding(
         needed = np.where(counts > 0, steps, 0)
     passes, rest = np.divmod(needed, np.maximum(per_pass, 1))
     examples = passes * counts + np.minimum(rest * batch_size, counts)
-    chunks = np.pad(needed, (0, -len(counts) % chunk)).reshape(-1, chunk)
-    run = chunk * int(chunks.max(axis=1).sum())
+    width = min(chunk, -(-len(counts) // devices))
+    places = np.pad(needed, (0, -len(counts) % (width * devices))).reshape(devices, -1, width)
+    run = devices * width * int(places.max(axis=2).sum(axis=1).max())
     return Padding(run, int(needed.sum()), run * batch_size, int(examples.sum()))

@@ -1,5 +1,7 @@
 """Population, cohorts, and the account of padding."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,9 +67,12 @@ def test_gather_maps_over_seeds():
         assert np.array_equal(cohorts.weight[seed], alone.weight)
 
 
-def simulated(counts, batch_size, epochs, steps, chunk):
+def simulated(counts, batch_size, epochs, steps, chunk, devices):
     """The same account by walking through every local step."""
-    run = needed = examples = 0
+    chunk = min(chunk, math.ceil(len(counts) / devices))
+    chunks_each = math.ceil(len(counts) / (chunk * devices))
+    needed = examples = 0
+    times = [0] * devices
     for first in range(0, len(counts), chunk):
         longest = 0
         for count in counts[first : first + chunk]:
@@ -75,7 +80,8 @@ def simulated(counts, batch_size, epochs, steps, chunk):
             batches = one_pass * epochs if steps is None else (one_pass * steps)[:steps]
             needed, examples = needed + len(batches), examples + sum(batches)
             longest = max(longest, len(batches))
-        run += longest * chunk
+        times[first // (chunk * chunks_each)] += longest
+    run = max(times) * chunk * devices
     return population.Padding(run, needed, run * batch_size, examples)
 
 
@@ -84,16 +90,19 @@ def simulated(counts, batch_size, epochs, steps, chunk):
     st.integers(1, 12),
     st.integers(1, 4),
     st.integers(1, 12),
+    st.integers(1, 4),
     st.booleans(),
 )
-def test_padding_is_what_a_walk_through_the_steps_counts(counts, batch_size, amount, chunk, by_epochs):
+def test_padding_is_what_a_walk_through_the_steps_counts(
+    counts, batch_size, amount, chunk, devices, by_epochs
+):
     epochs, steps = (amount, None) if by_epochs else (None, amount)
     account = population.padding(
-        np.array(counts), batch_size=batch_size, epochs=epochs, steps=steps, chunk=chunk
+        np.array(counts), batch_size=batch_size, epochs=epochs, steps=steps, chunk=chunk, devices=devices
     )
-    assert account == simulated(counts, batch_size, epochs, steps, chunk)
+    assert account == simulated(counts, batch_size, epochs, steps, chunk, devices)
     assert account.examples_needed <= account.examples_run
-    if chunk == 1:
+    if chunk == devices == 1:
         assert account.steps_run == account.steps_needed
 
 

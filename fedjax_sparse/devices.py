@@ -1,0 +1,56 @@
+"""The devices that a cohort is spread over."""
+
+import contextlib
+import os
+from typing import Literal
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from fedjax_sparse.clients.executor import AXIS
+from fedjax_sparse.errors import UsageError
+
+
+def choose(count: int | Literal["auto"], cohort_size: int) -> int:
+    """How many devices a run uses: all accelerators that its cohort can occupy, but one device on CPU.
+
+    A number asks for so many. Where only a CPU is there its cores become devices, unless JAX has started already.
+
+    Raises:
+        UsageError: More devices than there are.
+    """
+    if count == "auto":
+        return 1 if jax.default_backend() == "cpu" else min(jax.device_count(), cohort_size)
+    if count > 1:
+        _make_devices_of_cores(min(count, os.cpu_count() or 1))
+    available = jax.device_count()
+    if count > available:
+        raise UsageError(
+            f"--devices = {count} is more than there are: {available} ({jax.default_backend()}); "
+            f"allowed: 1 to {available}, or auto"
+        )
+    return count
+
+
+def _make_devices_of_cores(count: int) -> None:
+    # Whoever sets the flag has said how many devices the CPU is to be.
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        with contextlib.suppress(RuntimeError):  # JAX has started
+            jax.config.update("jax_num_cpu_devices", count)
+
+
+def make_mesh(count: int) -> Mesh | None:
+    """The first `count` devices along the axis over which cohorts are spread; None for a single one."""
+    if count == 1:
+        return None
+    return jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.devices()[:count])
+
+
+def everywhere(mesh: Mesh | None) -> NamedSharding | None:
+    """The sharding of what all devices of the mesh hold; None leaves it to JAX."""
+    return None if mesh is None else NamedSharding(mesh, PartitionSpec())
+
+
+def by_client(mesh: Mesh | None) -> NamedSharding | None:
+    """The sharding of arrays [K, N, ...] of which each device holds the rows of some clients."""
+    return None if mesh is None else NamedSharding(mesh, PartitionSpec(None, AXIS))
