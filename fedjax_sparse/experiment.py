@@ -12,7 +12,8 @@ import numpy as np
 from rich.console import Console
 
 from fedjax_sparse import config as configs
-from fedjax_sparse import interrupts, plotting, records, registry, simulation
+from fedjax_sparse import devices, errors, interrupts, plotting, records, registry, simulation
+from fedjax_sparse.clients import state_store
 from fedjax_sparse.config import RunConfig
 from fedjax_sparse.data import datasets
 from fedjax_sparse.data import population as populations
