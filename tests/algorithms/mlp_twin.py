@@ -94,7 +94,7 @@ def local_sgd(
 def weighted_mean(models: list[Params], weights: np.ndarray) -> Params:
     """Sum_i p_i w_i."""
     shares = weights / weights.sum()
-    return {name: sum(p * w[name] for p, w in zip(shares, models, strict=True)) for name in NAMES}
+    return {name: np.tensordot(shares, [w[name] for w in models], 1) for name in NAMES}
 
 
 def the_largest(scores: np.ndarray, alive: np.ndarray, keep: int) -> np.ndarray:
@@ -116,6 +116,6 @@ def rounds_of(
         # Copied, for the state is given up when the next round is asked for.
         yield jax.tree.map(lambda leaf: np.array(leaf[0]), (state.server, metrics))
         if t <= rounds:
-            ids, present = simulation.draw_cohorts(setting, seeds, t, t)
+            ids, present = simulation.draw_cohorts(setting, [seed], t, t)
             state, history = program.block(state, setting.population, ids, present, t, 1, seeds)
             metrics = jax.tree.map(lambda leaf: leaf[:, 0], history)
