@@ -35,7 +35,7 @@ def run_all(cases: Sequence[Case], out: Path, data_dir: str | None) -> list[Summ
     """
     summaries = []
     for case in cases:
-        folder = out / re.sub(r"[^a-z0-9.]+", "-", case.label.lower()).strip("-")
+        folder = folder_of(out, case)
         data = ["--data-dir", data_dir] if data_dir else []
         code = run_or_resume(folder, ["run", *shlex.split(case.arguments), *data, "--out", str(folder)])
         if code not in (0, 1):
@@ -43,6 +43,11 @@ def run_all(cases: Sequence[Case], out: Path, data_dir: str | None) -> list[Summ
         if any(part.rows() for part in _seeds(folder)):
             summaries.append(results.summarize(results.read(folder), case.label))
     return summaries
+
+
+def folder_of(out: Path, case: Case) -> Path:
+    """The run folder of a case, named by its label."""
+    return out / re.sub(r"[^a-z0-9.]+", "-", case.label.lower()).strip("-")
 
 
 def run_or_resume(folder: Path, command: list[str]) -> int:

@@ -83,6 +83,12 @@ class RunConfig(Options):
         "mlp",
         "a model (`fedjax-sparse list models`), with options as in resnet18:norm=batch, mlp:hidden=200x100",
     )
+    train_examples: int | None = option(
+        None, "train on the first so many examples of the data set only", allowed=AT_LEAST_ONE
+    )
+    scaling: Literal["standard", "unit"] = option(
+        "standard", "images to mean 0 and deviation 1 in each channel, or to the unit interval"
+    )
     augment: bool = option(False, "random crops and flips of training images, drawn by each client")
     dtype: Literal["float32", "float64", "bfloat16"] = option(
         "float32", "precision of parameters and training"
@@ -129,15 +135,15 @@ class RunConfig(Options):
     chunk: int | Literal["auto"] = option(
         "auto", "clients trained at once; more is faster on a GPU and needs more memory", allowed=AT_LEAST_ONE
     )
+    devices: int | Literal["auto"] = option(
+        "auto", "devices that share a cohort; auto: all accelerators, one on CPU", allowed=AT_LEAST_ONE
+    )
     out: str | None = option(None, "run folder; by default a new one under runs/")
     log_csv: bool = option(False, "write metrics.csv beside metrics.jsonl")
     tensorboard: bool = option(False, "write TensorBoard events (needs tensorboardX)")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-    devices: int | Literal["auto"] = option(
-        "auto", "devices that share a cohort; auto: all accelerators, one on CPU", allowed=AT_LEAST_ONE
-    )
         check(self)
 
     @property
@@ -220,12 +226,16 @@ def check_values(entry: Entry, values: Mapping[str, Any]) -> None:
 
 def to_toml_dict(config: RunConfig) -> dict[str, Any]:
     """The configuration as TOML tables; what is None, or replaced by local steps, is left out."""
-    run = {option.name: getattr(config, option.name) for option in declared_options(RunConfig)}
-    own = {option.name: getattr(config.hyper, option.name) for option in declared_options(type(config.hyper))}
+    run, own = _stated(config), _stated(config.hyper)
     if config.local_steps is not None:
         del run["local_epochs"]
-    stated = {name: value for name, value in run.items() if value is not None}
-    return {**stated, "algorithm": {"name": config.algorithm, **own}}
+    return {**run, "algorithm": {"name": config.algorithm, **own}}
+
+
+def _stated(options: Options) -> dict[str, Any]:
+    """The values that are not None, by name: TOML has no None, and a missing key is read as its default."""
+    values = {option.name: getattr(options, option.name) for option in declared_options(type(options))}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def from_toml_dict(table: Mapping[str, Any]) -> RunConfig:

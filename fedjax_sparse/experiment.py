@@ -53,7 +53,9 @@ def build(config: RunConfig) -> Experiment:
         UsageError: The data set, the partition or the model cannot be had as configured.
     """
     jax.config.update("jax_enable_x64", config.dtype == "float64")
-    dataset = datasets.load(config.dataset, data_dir=config.data_dir, cache_dir=config.cache_dir)
+    dataset = _as_configured(
+        datasets.load(config.dataset, data_dir=config.data_dir, cache_dir=config.cache_dir), config
+    )
     population = populations.make_population(
         dataset,
         config.partition,
@@ -63,10 +65,10 @@ def build(config: RunConfig) -> Experiment:
         classes_per_client=config.classes_per_client,
         weighting=config.weighting,
     )
+    count = devices.choose(config.devices, config.places)
     name, options = spec.parse(config.model)
     model = models.build(
         name, dataset.x_train.shape[1:], dataset.classes, dtype=jnp.dtype(config.dtype), **options
-    count = devices.choose(config.devices, config.places)
     )
     setting = make_setting(
         dataset,
@@ -90,10 +92,17 @@ def build(config: RunConfig) -> Experiment:
         augment=config.augment,
         encoding=config.encoding,
         chunk=None if config.chunk == "auto" else config.chunk,
+        mesh=devices.make_mesh(count),
     )
     algorithm = registry.load(registry.entry(config.algorithm))(setting.federation, config.hyper)
+    state_store.check_fits(
+        simulation.make_store(algorithm, setting),
+        config.algorithm,
+        clients=config.clients,
+        seeds=config.seeds,
+        available=state_store.available_memory(count),
+    )
     labelled = dataset.task == "classification"
-        mesh=devices.make_mesh(count),
     holdings = populations.class_counts(population, dataset.classes) if labelled else population.count
     chosen = dataclasses.replace(config, chunk=setting.chunk, devices=count)
     return Experiment(chosen, algorithm, setting, holdings)

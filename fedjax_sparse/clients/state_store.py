@@ -3,12 +3,15 @@
 Boolean leaves (masks) are stored as bits. The gathered states are ordinary: algorithms never see the storage.
 """
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from fedjax_sparse.errors import UsageError
 from fedjax_sparse.types import PyTree, Variables
 
 
@@ -37,11 +40,11 @@ def make_state_store(
         init_client: (variables, key) -> one client's state.
         variables: The model's variables, or their ShapeDtypeStructs.
         population: N.
+        divisor: N is rounded up to a multiple of this, the number of devices that share the store. What stands in
+            the rows beyond N means nothing.
     """
     template = jax.eval_shape(init_client, variables, jax.eval_shape(lambda: jax.random.key(0)))
 
-        divisor: N is rounded up to a multiple of this, the number of devices that share the store. What stands in
-            the rows beyond N means nothing.
     def create(variables, key):
         def one(client_id):
             return pack(init_client(variables, jax.random.fold_in(key, client_id)))
@@ -60,6 +63,41 @@ def make_state_store(
     packed = jax.eval_shape(pack, template)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(packed))
     return StateStore(create, gather, scatter, size)
+
+
+def check_fits(store: StateStore, name: str, *, clients: int, seeds: int, available: int) -> None:
+    """Refuses a run whose client states cannot be held; nothing has been compiled or allocated yet.
+
+    Args:
+        store: How one client's state is stored.
+        name: The algorithm, for the message.
+        clients: N.
+        seeds: Runs side by side, each with states of its own.
+        available: Bytes that there are, see `available_memory`.
+
+    Raises:
+        UsageError: With an estimate in GB, and what can be done.
+    """
+    needed = store.bytes_per_client * clients * seeds
+    if needed > available:
+        one, whole, there = (f"{size / 1e9:.3g} GB" for size in (store.bytes_per_client, needed, available))
+        most = available // (store.bytes_per_client * seeds)
+        raise UsageError(
+            f"{name} keeps {one} for each of {clients:,} clients, with --seeds {seeds} {whole}, but there are {there}; "
+            f"allowed: at most {most:,} --clients, fewer --seeds, a smaller --model, --dtype bfloat16, "
+            "or an algorithm whose clients keep nothing, such as fedavg"
+        )
+
+
+def available_memory(devices: int = 1) -> int:
+    """Bytes for arrays on so many devices: those of the accelerators, or the main memory that this process may use."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] * devices
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")  # of a container
+    text = limit.read_text().strip() if limit.exists() else "max"
+    return total if text == "max" else min(total, int(text))
 
 
 def pack(state: PyTree) -> PyTree:

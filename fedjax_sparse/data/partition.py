@@ -32,6 +32,18 @@ def iid(labels: np.ndarray, clients: int, seed: int) -> list[np.ndarray]:
     return _by_owner(owner, clients)
 
 
+def consecutive(labels: np.ndarray, clients: int, seed: int) -> list[np.ndarray]:
+    """Runs of neighbours in the order of the data set; sizes differ by at most one.
+
+    Args:
+        labels: [M, ...]; only M matters.
+        clients: N, at most M.
+        seed: Not used: nothing is random.
+    """
+    del seed
+    return np.array_split(np.arange(_examples(labels, clients)), clients)
+
+
 def power_law(labels: np.ndarray, clients: int, seed: int, *, alpha: float) -> list[np.ndarray]:
     """A random deal in which client i (from 1) gets a share proportional to i**-alpha: uneven sizes, iid labels.
 
@@ -234,6 +246,7 @@ class Rule(NamedTuple):
 
 PARTITIONS: dict[str, Rule] = {
     "iid": Rule(iid, "a random deal into equal sizes"),
+    "consecutive": Rule(consecutive, "runs of neighbours in the order of the data set, of equal sizes"),
     "dirichlet": Rule(dirichlet, "each class over the clients by Dirichlet(alpha); sizes vary", ("alpha",)),
     "dirichlet-by-class": Rule(
         dirichlet_by_class, "each client's classes by Dirichlet(alpha); equal sizes", ("alpha",)
@@ -297,7 +310,7 @@ def _classes(name: str, labels: np.ndarray, clients: int) -> tuple[np.ndarray, i
     """Class of each example, numbered without gaps (i64[M]), and how many classes occur."""
     _examples(labels, clients)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        by_label = ("iid", "natural", "power-law")
+        by_label = ("consecutive", "iid", "natural", "power-law")
         raise UsageError(
             f"partition {name!r} needs one integer label per example, and these targets are "
             f"{labels.dtype}{list(labels.shape)}; allowed here: {', '.join(by_label)}"

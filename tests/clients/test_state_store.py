@@ -3,8 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from fedjax_sparse.clients import state_store
+from fedjax_sparse.errors import UsageError
 from fedjax_sparse.types import Variables
 
 N = 6
@@ -22,7 +24,9 @@ def test_gather_returns_what_each_client_was_given():
     states = store.gather(stored, jnp.asarray([4, 1]))
     for place, client in enumerate((4, 1)):
         expected = init_client(VARIABLES, jax.random.fold_in(key, client))
-        jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda leaf, i=place: leaf[i], states), expected)
+        jax.tree.map(
+            np.testing.assert_array_equal, jax.tree.map(lambda leaf, i=place: leaf[i], states), expected
+        )
     assert stored["mask"].shape == (N, 3)  # 21 bits in 3 bytes
     assert store.bytes_per_client == 3 + 11 * 4
 
@@ -47,3 +51,23 @@ def test_clients_that_keep_nothing_store_nothing():
     assert store.gather((), jnp.arange(2)) == ()
     assert store.scatter((), jnp.arange(2), ()) == ()
     assert store.bytes_per_client == 0
+
+
+def test_states_that_do_not_fit_are_refused_with_an_estimate_and_what_can_be_done():
+    store = state_store.make_state_store(init_client, VARIABLES, N)._replace(bytes_per_client=145_000_000)
+    state_store.check_fits(store, "flare", clients=100, seeds=2, available=29_000_000_000)
+    message = (
+        r"flare keeps 0.145 GB for each of 1,000 clients, with --seeds 2 290 GB, but there are 29 GB; "
+        r"allowed: at most 100 --clients, fewer --seeds, a smaller --model"
+    )
+    with pytest.raises(UsageError, match=message):
+        state_store.check_fits(store, "flare", clients=1000, seeds=2, available=29_000_000_000)
+
+
+def test_clients_that_keep_nothing_always_fit():
+    store = state_store.make_state_store(state_store.no_client_state, VARIABLES, N)
+    state_store.check_fits(store, "fedavg", clients=10**9, seeds=1, available=0)
+
+
+def test_there_is_memory():
+    assert state_store.available_memory() > 10**8

@@ -55,11 +55,11 @@ def test_every_rule_deals_out_all_examples(problem, name, seed, alpha):
 @settings(max_examples=100)
 def test_equal_sizes(problem, seed, alpha):
     labels, clients = problem
-    for name in ("iid", "dirichlet-by-class"):
+    for name in ("iid", "consecutive", "dirichlet-by-class"):
         assert np.ptp(sizes(make(name, labels, clients, seed, alpha=alpha))) <= 1
 
 
-@pytest.mark.parametrize("name", sorted(partition.PARTITIONS))
+@pytest.mark.parametrize("name", sorted(set(partition.PARTITIONS) - {"consecutive"}))
 def test_seed_alone_decides(name):
     owners = np.arange(600) // 5
     first, again, other = (make(name, BALANCED, 20, seed, client_train=owners) for seed in (3, 3, 4))
@@ -203,6 +203,11 @@ def test_natural_keeps_owners_together():
     assert [rows.tolist() for rows in parts] == [[1, 4], [0, 2, 5], [3]]
 
 
+def test_consecutive_keeps_the_order_of_the_data_set():
+    parts = make("consecutive", np.zeros(10, np.int32), 3)
+    assert [rows.tolist() for rows in parts] == [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]]
+
+
 def test_natural_with_fewer_clients_leaves_whole_owners_out():
     owners = np.repeat(np.arange(50), 4)
     parts = make("natural", owners, 20, client_train=owners)
@@ -212,7 +217,7 @@ def test_natural_with_fewer_clients_leaves_whole_owners_out():
     assert np.all(sizes(parts) == 4)
 
 
-@pytest.mark.parametrize("name", ["iid", "power-law", "natural"])
+@pytest.mark.parametrize("name", ["iid", "consecutive", "power-law", "natural"])
 def test_text_goes_by_anything_but_labels(name):
     text = np.zeros((30, 8), np.int32)
     assert_deals_out(make(name, text, 3, client_train=np.arange(30) % 3), 3, np.arange(30))
@@ -225,7 +230,7 @@ def test_text_goes_by_anything_but_labels(name):
 @pytest.mark.parametrize("labels", [np.zeros((30, 8), np.int32), np.zeros(30, np.float32)])
 def test_rules_by_label_refuse_other_targets(name, labels):
     with pytest.raises(
-        UsageError, match=r"one integer label per example.*allowed here: iid, natural, power-law"
+        UsageError, match=r"one integer label per example.*allowed here: consecutive, iid, natural, power-law"
     ):
         make(name, labels, 3)
 
