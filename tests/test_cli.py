@@ -109,7 +109,8 @@ def test_help_shows_every_hyperparameter_with_range_default_and_paper_value(name
             ]
         )
         assert option.flag in text
-        assert f"{note} (default: {option.default})" in text
+        shown = "none" if option.default is None else option.default
+        assert f"{note} (default: {shown})" in text
 
 
 def test_help_shows_every_option_of_a_run(capsys):

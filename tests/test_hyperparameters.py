@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import typing
 
 import pytest
 
@@ -88,6 +89,13 @@ def test_every_field_is_declared_and_has_its_own_name(entry):
     declared = {option.name for option in declared_options(entry.hyperparameters)}
     assert declared == {field.name for field in dataclasses.fields(entry.hyperparameters)}
     assert not declared & {field.name for field in dataclasses.fields(config.RunConfig)}
+
+
+@pytest.mark.parametrize("options", [config.RunConfig, *(entry.hyperparameters for entry in ENTRIES)])
+def test_an_option_that_may_be_none_is_none_unless_stated(options):
+    # TOML has no None: a missing key is read as the default.
+    may_be_none = [o for o in declared_options(options) if type(None) in typing.get_args(o.annotation)]
+    assert [o.default for o in may_be_none] == [None] * len(may_be_none)
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
