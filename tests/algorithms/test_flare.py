@@ -13,13 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sparse import error_feedback, trees
+from fedjax_sparse import error_feedback, simulation, trees
 from fedjax_sparse.algorithms.flare import _larger_counts
 from fedjax_sparse.baselines.error_feedback import Losses, ef21, ffl
 from fedjax_sparse.data import population as populations
+from fedjax_sparse.data.arrays import Dataset
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.hyperparameters import EF21, FFL, Flare
 from fedjax_sparse.models import model as models
+from fedjax_sparse.setting import make_setting
 from fedjax_sparse.sparsity import compression
 from fedjax_sparse.types import State, Trained, Variables
 from tests import toy
@@ -537,3 +539,23 @@ def test_ffl_survives_a_loss_that_is_not_finite():
 def test_bad_hyperparameters_are_refused(values, message):
     with pytest.raises(UsageError, match=message):
         Flare(**values)
+
+
+@pytest.mark.slow
+def test_steering_beats_even_dense_averaging_on_a_smooth_problem():
+    """Labels of a linear teacher: with 3 of 210 entries a round FLARE's loss is lowest: its pull enlarges steps."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1100, 20))
+    y = np.argmax(x @ rng.normal(size=(20, 10)) + rng.gumbel(0, 0.5, (1100, 10)), axis=1).astype(np.int32)
+    data = Dataset("teacher", x[:1000], y[:1000], x[1000:], y[1000:], "classification", 10)
+    population = populations.build(x[:1000], y[:1000], np.split(np.arange(1000), 10), weighting="uniform")
+    model = models.build("softmax", (20,), 10, dtype=jnp.float64)
+    setting = make_setting(data, model, population, rounds=200, cohort_size=10, batch_size=100, client_lr=0.2)
+    losses = {}
+    for name, own in (("flare", {"tau": 0.3, "decay": 1.02}), ("ef21", {}), ("error-correction", {})):
+        algorithm = toy.algorithm(name, setting, keep_percent=1.0, **own)
+        ((*_, last),) = simulation.simulate(algorithm, setting, eval_every=200)
+        assert last["uplink_bytes"] == 200 * 10 * 3 * (8 + 4)
+        losses[name] = last["train_loss"]
+    ((*_, dense),) = simulation.simulate(toy.algorithm("fedavg", setting), setting, eval_every=200)
+    assert losses["flare"] < 0.8 * min(losses["ef21"], losses["error-correction"], dense["train_loss"])
