@@ -328,8 +328,8 @@ class SparsyFed(PrunedUploads):
         allowed=Range(low=0, high=1, low_open=True),
         paper="1e-7 (code), 0.01 (at submission)",
     )
-    tiers: str = option(
-        "none",
+    tiers: str | None = option(
+        None,
         "sparsity by client id, such as 40:0.9,70:0.95,100:0.99 for ids below 40, 70 and 100",
         paper="three tiers of 40, 30 and 30 clients",
     )
@@ -350,14 +350,14 @@ class SparsyFed(PrunedUploads):
     @property
     def tier_table(self) -> tuple[tuple[int, float], ...]:
         """(first id beyond the tier, sparsity), ids ascending; empty where all clients have the same sparsity."""
-        if self.tiers == "none":
+        if self.tiers is None:
             return ()
         try:
             pairs = [tier.split(":") for tier in self.tiers.split(",")]
             table = tuple((int(bound), float(sparsity)) for bound, sparsity in pairs)
         except ValueError:
             raise errors.UsageError(
-                f"--tiers = {self.tiers!r} is not valid; allowed: none, or id:sparsity,... such as 40:0.9,100:0.95"
+                f"--tiers = {self.tiers!r} is not valid; allowed: id:sparsity,... such as 40:0.9,100:0.95"
             ) from None
         bounds = [0, *(bound for bound, _ in table)]
         if any(low >= high for low, high in itertools.pairwise(bounds)):

@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from fedjax_sparse import errors, trees
-from fedjax_sparse.accounting import Report, sparse_message
+from fedjax_sparse.accounting import Report, subset_message
 from fedjax_sparse.clients.local_training import identity, make_gradient
 from fedjax_sparse.clients.state_store import no_client_state
 from fedjax_sparse.hyperparameters import FixedMask, PrunedUploads, SparsyFed, TopKWeights
@@ -106,9 +106,10 @@ def sparsyfed(federation: Federation, hyper: SparsyFed) -> Algorithm:
     is the union of what clients sent and denser than s. Deployed is its pruning to s; `server_model` is the union.
 
     `beta = "spectral"` sets each kernel's exponent at the start of a client's round to 1 + mean|theta| / sigma, sigma
-    the largest singular value of |theta|. `tiers` give groups of clients their own s, by id; they prune what they
-    receive, too, from round 2 on. A kernel starts at the parameters behind the model's own initial weights
-    (Powerpropagation, arXiv 2110.00296), but at these weights themselves where the exponent is spectral.
+    the largest singular value of |theta| (reconstructed: the paper's and the code's forms differ). `tiers` give groups
+    of clients their own s, by id; they prune what they receive, too, from round 2 on. A kernel starts at the parameters
+    behind the model's own initial weights (Powerpropagation, arXiv 2110.00296), but at these weights themselves where
+    the exponent is spectral.
 
     Logged per client and averaged: `regrowth` |(B or T) and not P|, `activated` |P and not B|, `deactivated`
     |B and not P|, B the support received, T after training and P sent; `mask_iou_client` of B and P. Of the server's
@@ -356,7 +357,7 @@ def _message(federation: Federation, among: PyTree, living: jax.Array, to: jax.A
     """Living entries with their positions among all prunable ones, and everything else as it is."""
     universe = _prunable_size(federation.params, among)
     size = trees.size(federation.params) + federation.stats_size
-    return sparse_message(size, size - universe + living, to, located=living, universe=universe)
+    return subset_message(size, living, universe, to, beside=size - universe)
 
 
 def _client_metrics(

@@ -132,9 +132,13 @@ def test_a_dense_kernel_and_an_unnamed_layer_are_plain(op, other_name):
     x, kernel, upstream = case(op, 0.75 if other_name else 0)
     name = "another" if other_name else "layer"
     ops = activations._pruning_ops([name], 1e-7, jnp.ones(len(x), bool), {})
-    call = ops.dense if op is dense else ops.conv
-    rest = () if op is dense else ((2, 2), "SAME")
-    out, pull_back = jax.vjp(lambda x, kernel: call("layer", x, kernel, *rest), x, kernel)
+
+    def layer(x, kernel):
+        if op is dense:
+            return ops.dense("layer", x, kernel)
+        return ops.conv("layer", x, kernel, (2, 2), "SAME")
+
+    out, pull_back = jax.vjp(layer, x, kernel)
     exact, exact_pull_back = jax.vjp(op, x, kernel)
     np.testing.assert_array_equal(out, exact)
     for here, there in zip(pull_back(upstream), exact_pull_back(upstream), strict=True):
