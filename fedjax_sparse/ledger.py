@@ -24,12 +24,16 @@ class Ledger(NamedTuple):
         wall_seconds: Time so far; with several seeds, of all of them together.
         first_loss: The first training loss, by which divergence is judged.
         diverged_at: The round whose loss was not finite or `DIVERGED` times the first; None while the seed runs.
+        emptied_at: The first evaluated round after which a layer had no weight left; None while all have some.
+        emptied: The names of the layers that were empty then.
     """
 
     totals: Totals = Totals()
     wall_seconds: float = 0.0
     first_loss: float | None = None
     diverged_at: int | None = None
+    emptied_at: int | None = None
+    emptied: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON knows it."""
@@ -64,6 +68,7 @@ class Accountant:
         self._uses = jax.tree.leaves(model.uses)
         self._input_grad = jax.tree.leaves(model.input_grad)
         self._prunable = np.asarray(jax.tree.leaves(prunable(algorithm, setting)), bool)
+        self._layers = prunable_kernels(algorithm, setting)
 
     def open(self, seeds: int, preparation: Metrics | None) -> tuple[Ledger, ...]:
         """The ledgers before round 1, charged with what the algorithm's preparation cost."""
@@ -96,10 +101,16 @@ class Accountant:
             ledger = ledger._replace(wall_seconds=ledger.wall_seconds + seconds)
             scores = _at(assessment, k)
             ledger = ledger.judged(t, float(scores.scores.loss))
+            if ledger.emptied_at is None and (emptied := self._emptied(scores.nonzero)):
+                ledger = ledger._replace(emptied_at=t, emptied=", ".join(emptied))
             updated.append(ledger)
             row = self._row(ledger, _at(metrics, k, t - first), scores, t)
             rows.append(row if ledger.diverged_at is None else None)
         return tuple(rows), tuple(updated)
+
+    def _emptied(self, nonzero: np.ndarray) -> list[str]:
+        """The pruned layers without a weight."""
+        return [name for leaf, name in self._layers.items() if nonzero[leaf] == 0]
 
     def _cost(self, metrics: Metrics) -> Totals:
         sparse, dense = costs.flops(metrics.work, self._uses, self._input_grad, self._sizes)
@@ -146,6 +157,21 @@ def prunable(algorithm: Algorithm, setting: Setting) -> Any:
     for declared in algorithm.declared:
         return declared.prunable
     return jax.tree.map(lambda kind: kind == "kernel", setting.federation.kinds)
+
+
+def prunable_kernels(algorithm: Algorithm, setting: Setting) -> dict[int, str]:
+    """Place and name of each leaf of weights that the algorithm prunes; none where it declares nothing sparse."""
+    if not algorithm.declared:
+        return {}
+    federation = setting.federation
+    names = [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, _ in jax.tree.leaves_with_path(federation.params)
+    ]
+    leaves = zip(
+        names, jax.tree.leaves(federation.kinds), jax.tree.leaves(prunable(algorithm, setting)), strict=True
+    )
+    return {i: name for i, (name, kind, here) in enumerate(leaves) if here and kind == "kernel"}
 
 
 def train_loss(metrics: Metrics) -> float | None:

@@ -29,12 +29,16 @@ class Recorder:
         self._closed = [folder.manifest().get("diverged_at") for folder in folders]
 
     def record(self, progress: Progress, report: Report) -> None:
-        """Appends new rows, and closes the seeds that diverged."""
+        """Appends new rows, closes the seeds that diverged, and says once when a layer is first found empty."""
         for k, (folder, row, ledger) in enumerate(
             zip(self.folders, progress.rows, progress.ledgers, strict=True)
         ):
             if row is not None:
                 folder.append(row)
+            if ledger.emptied_at == progress.round:
+                report(
+                    f"{folder.path}: no weight is left in {ledger.emptied} after round {ledger.emptied_at}"
+                )
             if ledger.diverged_at is not None and self._closed[k] is None:
                 self._closed[k] = ledger.diverged_at
                 folder.truncate(ledger.diverged_at - 1)

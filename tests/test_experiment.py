@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -183,6 +184,17 @@ def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(tmp_path, caps
     assert manifest["status"] == f"diverged in round {at}"
     assert [row["round"] for row in rows(tmp_path / "run")] == list(range(1, at))
     assert all(step < at for step in checkpoints.steps(tmp_path / "run" / "checkpoints"))
+
+
+def test_an_emptied_layer_is_named_once_with_its_round(tmp_path, capsys):
+    """Three weights of three layers stay from round 4 on; a run that goes on after round 5 has been told."""
+    flags = ("--rounds", "6", "--sparsity", "0.9999", "--exponent", "12")
+    assert run(tmp_path / "run", *flags, "--eval-every", "1", "--checkpoint-every", "5") == 0
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "no weight is left" in line]
+    assert re.search(r"no weight is left in Dense_\d/kernel.* after round [34]$", warning)
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "6")
+    assert main(["resume", str(tmp_path / "run")]) == 0
+    assert "no weight is left" not in capsys.readouterr().err
 
 
 def test_one_seed_diverges_and_the_other_goes_on(tmp_path, monkeypatch, capsys):
