@@ -584,8 +584,6 @@ def test_scaffnew_converges_linearly_on_real_data(name, data_dir):
     owner = np.repeat(np.arange(20), 100)
     # A column of ones is the model's intercept; weight decay covers it like the rest.
     with_ones = np.column_stack([x, np.ones(len(x))]).astype(np.float64)
-        np.float64
-    )  # the model's intercept, which weight decay covers too
     curvature = float(synthetic.smoothness(with_ones, owner))
     l2 = curvature / 100
     minimiser = synthetic.logistic_regression(with_ones, y, l2=l2)
