@@ -138,6 +138,10 @@ class RunConfig(Options):
     devices: int | Literal["auto"] = option(
         "auto", "devices that share a cohort; auto: all accelerators, one on CPU", allowed=AT_LEAST_ONE
     )
+    state_store: Literal["device", "host"] = option(
+        "device",
+        "where the states of clients lie between rounds; host is slower, and as large as main memory",
+    )
     out: str | None = option(None, "run folder; by default a new one under runs/")
     log_csv: bool = option(False, "write metrics.csv beside metrics.jsonl")
     tensorboard: bool = option(False, "write TensorBoard events (needs tensorboardX)")

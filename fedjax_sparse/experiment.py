@@ -93,14 +93,16 @@ def build(config: RunConfig) -> Experiment:
         encoding=config.encoding,
         chunk=None if config.chunk == "auto" else config.chunk,
         mesh=devices.make_mesh(count),
+        state_store=config.state_store,
     )
     algorithm = registry.load(registry.entry(config.algorithm))(setting.federation, config.hyper)
+    on_host = config.state_store == "host"
     state_store.check_fits(
         simulation.make_store(algorithm, setting),
         config.algorithm,
         clients=config.clients,
         seeds=config.seeds,
-        available=state_store.available_memory(count),
+        available=state_store.main_memory() if on_host else state_store.available_memory(count),
     )
     labelled = dataset.task == "classification"
     holdings = populations.class_counts(population, dataset.classes) if labelled else population.count

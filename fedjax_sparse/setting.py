@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,7 @@ class Setting(NamedTuple):
         chunk: Clients that are vmapped together.
         encoding: The encoding in which bytes are counted.
         mesh: The devices that share a cohort; None for one device.
+        state_store: Where the states of all clients lie between rounds.
     """
 
     federation: Federation
@@ -50,6 +51,7 @@ class Setting(NamedTuple):
     chunk: int
     encoding: str
     mesh: Mesh | None
+    state_store: Literal["device", "host"]
 
     @property
     def devices(self) -> int:
@@ -81,6 +83,7 @@ def make_setting(
     encoding: str = "smallest",
     chunk: int | None = None,
     mesh: Mesh | None = None,
+    state_store: Literal["device", "host"] = "device",
 ) -> Setting:
     """Builds a `Setting`; the arguments are the command line's flags of the same names.
 
@@ -107,6 +110,7 @@ def make_setting(
         encoding: In which bytes are counted, see `fedjax_sparse.costs.ENCODINGS`.
         chunk: Clients that are vmapped together; None chooses 1 on CPU, else a device's whole share of the cohort.
         mesh: Devices over which a cohort is spread, along an axis named `clients`.
+        state_store: Where the states of all clients lie between rounds: on the device, or in the host's memory.
     """
     clients = population.count.shape[0]
     sizes = np.asarray(population.count)
@@ -143,7 +147,9 @@ def make_setting(
         cohort_size=sampler.capacity,
     )
     test = evaluation.batched(dataset.x_test, dataset.y_test, EVAL_BATCH)
-    return Setting(federation, model, population, test, preprocess, sampler, chunk, encoding, mesh)
+    return Setting(
+        federation, model, population, test, preprocess, sampler, chunk, encoding, mesh, state_store
+    )
 
 
 def automatic_chunk(capacity: int, devices: int) -> int:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sparse import devices, evaluation, trees
+from fedjax_sparse.clients import host_store
 from fedjax_sparse.clients.state_store import StateStore, make_state_store
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.ledger import Accountant, Ledger
@@ -38,7 +39,7 @@ class Assessment(NamedTuple):
 
 
 class Program(NamedTuple):
-    """The three jitted functions of a run; each compiles once.
+    """The three functions of a run; what they jit compiles once.
 
     Attributes:
         start: (population, seeds i32[K]) -> (state, metrics of the preparation or None).
@@ -56,13 +57,19 @@ class Program(NamedTuple):
 
 def compile_program(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> Program:
     """Builds the program of a run; compilation itself happens at each function's first call."""
-    store = make_store(algorithm, setting)
+    if setting.state_store == "host":
+        return _compile_for_host(algorithm, setting, seeds)
+    return _compile(algorithm, setting, make_store(algorithm, setting), seeds)
+
+
+def _compile(algorithm: Algorithm, setting: Setting, store: StateStore, seeds: int) -> Program:
     evaluate = evaluation.make_evaluate(setting.model, setting.preprocess)
     start = functools.partial(_start, algorithm, setting.model.init, store)
     block = functools.partial(_block, algorithm, store)
     assess = functools.partial(_assess, algorithm, store, evaluate)
     shared = devices.everywhere(setting.mesh)
-    state = RunState(shared, devices.by_client(setting.mesh))
+    clients = devices.by_client(setting.mesh) if setting.state_store == "device" else shared
+    state = RunState(shared, clients)
     return Program(
         jax.jit(_over_seeds(start, seeds, (None, 0)), in_shardings=shared, out_shardings=(state, shared)),
         jax.jit(
@@ -76,6 +83,46 @@ def compile_program(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> P
     )
 
 
+def _compile_for_host(algorithm: Algorithm, setting: Setting, seeds: int) -> Program:
+    """The same program around states in the host's memory: on the device, a block is a round, its store the cohort."""
+    store = make_store(algorithm, setting)
+
+    def places(ids: jax.Array) -> jax.Array:
+        return jnp.arange(ids.shape[0])
+
+    of_cohort = store._replace(
+        gather=lambda rows, ids: store.gather(rows, places(ids)),
+        scatter=lambda rows, ids, states: store.scatter(rows, places(ids), states),
+    )
+    program = _compile(algorithm, setting, of_cohort, seeds)
+
+    def server(population, seed):
+        return _start(algorithm, setting.model.init, store, population, seed)[0].server
+
+    def create(seed, ids):
+        init_key, _, client_key = _first_keys(seed)
+        return store.create(setting.model.init(init_key), client_key, ids)
+
+    start_server = jax.jit(_over_seeds(server, seeds, (None, 0)))
+    start_clients = jax.jit(_over_seeds(create, seeds, (0, None)))
+
+    def start(population, seed_array):
+        if algorithm.prepare is not None:  # visits everyone at once: for once, all states are on the device
+            state, metrics = program.start(population, seed_array)
+            return state._replace(clients=jax.tree.map(np.array, state.clients)), metrics
+        size = setting.federation
+        rows = functools.partial(start_clients, seed_array)
+        clients = host_store.create(rows, size.population, size.cohort_size)
+        return RunState(start_server(population, seed_array), clients), None
+
+    def evaluate(state, test):
+        someone = jax.tree.map(lambda leaf: leaf[:, :1], state.clients)
+        return program.evaluate(state._replace(clients=someone), test)
+
+    block = functools.partial(host_store.run_block, program.block)
+    return Program(start, block, evaluate, store)
+
+
 def state_shapes(algorithm: Algorithm, setting: Setting) -> RunState:
     """ShapeDtypeStructs of one seed's state."""
     start = functools.partial(_start, algorithm, setting.model.init, make_store(algorithm, setting))
@@ -85,7 +132,8 @@ def state_shapes(algorithm: Algorithm, setting: Setting) -> RunState:
 def make_store(algorithm: Algorithm, setting: Setting) -> StateStore:
     """How the clients' states of a run are kept."""
     variables = jax.eval_shape(setting.model.init, jax.eval_shape(lambda: jax.random.key(0)))
-    return make_state_store(algorithm.init_client, variables, setting.federation.population, setting.devices)
+    sharing = setting.devices if setting.state_store == "device" else 1
+    return make_state_store(algorithm.init_client, variables, setting.federation.population, sharing)
 
 
 def _over_seeds(function: Callable, seeds: int, in_axes: tuple) -> Callable:
@@ -106,18 +154,24 @@ def _over_seeds(function: Callable, seeds: int, in_axes: tuple) -> Callable:
 def _start(
     algorithm: Algorithm, init_model: Callable, store: StateStore, population, seed
 ) -> tuple[RunState, Any]:
-    key = jax.random.key(seed)
-    init_key, server_key = jax.random.split(jax.random.fold_in(key, INIT))
+    init_key, server_key, client_key = _first_keys(seed)
     variables = init_model(init_key)
     server = algorithm.init(variables, server_key)
-    clients = store.create(variables, jax.random.fold_in(key, CLIENT_STATES))
+    clients = store.create(variables, client_key)
     if algorithm.prepare is None:
         return RunState(server, clients), None
     everyone = jnp.arange(population.count.shape[0], dtype=jnp.int32)
     cohort = populations.gather(population, everyone, jnp.ones_like(everyone, bool))
     state = State(server, store.gather(clients, everyone))
-    state, metrics = algorithm.prepare(state, cohort, jax.random.fold_in(key, PREPARE))
+    state, metrics = algorithm.prepare(state, cohort, jax.random.fold_in(jax.random.key(seed), PREPARE))
     return RunState(state.server, store.scatter(clients, everyone, state.client)), metrics
+
+
+def _first_keys(seed) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Of the model, of the server's state and of the clients' states."""
+    key = jax.random.key(seed)
+    model_key, server_key = jax.random.split(jax.random.fold_in(key, INIT))
+    return model_key, server_key, jax.random.fold_in(key, CLIENT_STATES)
 
 
 def _block(algorithm: Algorithm, store: StateStore, state, population, ids, present, first, rounds, seed):

@@ -19,13 +19,14 @@ class StateStore(NamedTuple):
     """How the clients' states are stored; `stored` is a pytree with a leading axis N.
 
     Attributes:
-        create: (variables, key) -> stored, each client's from its own key.
+        create: (variables, key, ids i32[n]) -> stored states of these clients, each from its own key; of all N
+            clients without ids.
         gather: (stored, id i32[C]) -> states with a leading axis C; an empty place gets any client's state.
         scatter: (stored, id i32[C], states) -> stored; empty places (id = N) are dropped.
         bytes_per_client: Size of one client's stored state.
     """
 
-    create: Callable[[Variables, jax.Array], PyTree]
+    create: Callable[..., PyTree]
     gather: Callable[[PyTree, jax.Array], PyTree]
     scatter: Callable[[PyTree, jax.Array, PyTree], PyTree]
     bytes_per_client: int
@@ -45,12 +46,12 @@ def make_state_store(
     """
     template = jax.eval_shape(init_client, variables, jax.eval_shape(lambda: jax.random.key(0)))
 
-    def create(variables, key):
+    def create(variables, key, ids=None):
         def one(client_id):
             return pack(init_client(variables, jax.random.fold_in(key, client_id)))
 
-        places = population + -population % divisor
-        return jax.vmap(one)(jnp.arange(places)) if jax.tree.leaves(template) else template
+        ids = jnp.arange(population + -population % divisor) if ids is None else ids
+        return jax.vmap(one)(ids) if jax.tree.leaves(template) else template
 
     def gather(stored, ids):
         rows = jax.tree.map(lambda leaf: leaf.at[ids].get(mode="clip"), stored)
@@ -85,7 +86,7 @@ def check_fits(store: StateStore, name: str, *, clients: int, seeds: int, availa
         raise UsageError(
             f"{name} keeps {one} for each of {clients:,} clients, with --seeds {seeds} {whole}, but there are {there}; "
             f"allowed: at most {most:,} --clients, fewer --seeds, a smaller --model, --dtype bfloat16, "
-            "or an algorithm whose clients keep nothing, such as fedavg"
+            "--state-store host where main memory is larger, or an algorithm whose clients keep nothing, such as fedavg"
         )
 
 
@@ -94,6 +95,11 @@ def available_memory(devices: int = 1) -> int:
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] * devices
+    return main_memory()
+
+
+def main_memory() -> int:
+    """Bytes of main memory that this process may use."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")  # of a container
     text = limit.read_text().strip() if limit.exists() else "max"

@@ -1,0 +1,72 @@
+"""Client states in the host's memory: the numbers of the device's store, and rows that never go stale."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fedjax_sparse import devices, simulation
+from fedjax_sparse.clients import host_store
+from tests import toy
+
+N = 5
+
+
+def stored() -> dict[str, np.ndarray]:
+    """Two seeds of five clients that keep a number and eight bits."""
+    return {
+        "number": np.arange(2.0 * N).reshape(2, N),
+        "bits": np.arange(2 * N, dtype=np.uint8).reshape(2, N, 1),
+    }
+
+
+def test_rows_come_and_go_and_empty_places_are_dropped():
+    states, ids = stored(), np.asarray([[4, N, 1], [0, 1, N]])
+    rows = host_store.gather(states, ids)
+    np.testing.assert_array_equal(rows["number"], [[4, 4, 1], [5, 6, 9]])  # an empty place gets anybody's
+    host_store.scatter(states, ids, jax.tree.map(lambda row: row + 100, rows))
+    np.testing.assert_array_equal(states["number"], [[0, 101, 2, 3, 104], [105, 106, 7, 8, 9]])
+    np.testing.assert_array_equal(states["bits"][..., 0], [[0, 101, 2, 3, 104], [105, 106, 7, 8, 9]])
+
+
+def test_rows_gathered_early_are_read_anew_where_they_changed():
+    states, ids = stored(), np.asarray([[4, 2], [0, N]])
+    rows = host_store.gather(states, ids)
+    states["number"] += 100
+    host_store.refresh(rows, states, ids, np.asarray([[2, 3], [1, N]]))
+    np.testing.assert_array_equal(rows["number"], [[4, 102], [5, 109]])
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5, 8])
+def test_states_are_made_in_pieces(at_once):
+    made = host_store.create(lambda ids: jnp.stack([ids, ids + 10]), N, at_once)
+    np.testing.assert_array_equal(made, [np.arange(N), np.arange(N) + 10])
+
+
+def outcome(seeds: tuple[int, ...], resume: bool = False, **options):
+    """The last state and rows of FLARE, whose clients keep an error, with clients that meet again and drop out."""
+    setting = toy.setting(chunk=1, cohort_size=5, dropout=0.3, **options)
+    algorithm = toy.algorithm("flare", setting)
+    run = functools.partial(simulation.run, algorithm, setting, seeds, evaluate_at=simulation.every(2))
+    start = None
+    if resume:
+        first = next(run())
+        start = simulation.Resume(first.round, jax.device_get(first.state), first.ledgers)
+    *_, last = run(resume=start)
+    rows = [row and {key: row[key] for key in row if key != "wall_seconds"} for row in last.rows]
+    return jax.device_get(last.state), rows
+
+
+@pytest.mark.parametrize(("seeds", "count"), [((0,), 1), ((0, 1), 2)])
+def test_where_states_lie_changes_only_rounding(seeds, count):
+    with jax.enable_x64(True):
+        on_host = outcome(seeds, state_store="host", mesh=devices.make_mesh(count))
+        assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(on_host[0].clients))
+        toy.leaves_close(on_host, outcome(seeds))
+
+
+def test_a_run_goes_on_bit_for_bit_from_states_on_the_host():
+    whole, resumed = (outcome((0,), resume, dtype=np.float32, state_store="host") for resume in (False, True))
+    jax.tree.map(np.testing.assert_array_equal, whole, resumed)
