@@ -24,7 +24,7 @@ SPARSE = {
     "fedsparsify-global": SPARSITY,
     "fedsparsify-local": SPARSITY,
     "random-pruning": SPARSITY,
-    "sparsyfed": f"{SPARSITY} --client-lr 0.5",
+    "sparsyfed": f"{SPARSITY} --client-lr 0.2",
     "topk-weights": SPARSITY,
     "salientgrads": SPARSITY,
     "snip": SPARSITY,

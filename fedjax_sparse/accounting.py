@@ -22,7 +22,7 @@ def dense_message(size: int, sent: jax.Array) -> Message:
 
 def sparse_message(
     size: int,
-    values: jax.Array,
+    values: jax.Array | int,
     sent: jax.Array,
     *,
     located: jax.Array | int,

@@ -38,7 +38,8 @@ def top_k_steps(federation, hyper):
 
     def round_fn(state, cohort, t, key):
         total, clients, log = federation.over_clients(work, (state.server, t), state.client, cohort, key)
-        server = server_step(optimizer, *state.server, total, cohort.weight)
+        variables, opt = state.server
+        server = server_step(optimizer, variables, opt, total, cohort.weight)
         up = accounting.sparse_message(size, keep, cohort.present, located=keep, universe=size)
         down = accounting.dense_message(size, cohort.invited)
         return State(server, clients), Metrics(up, down, log.work, log.loss, {})

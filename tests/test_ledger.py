@@ -1,6 +1,7 @@
 """The books: exact sums past 2**63, means over those who trained, and when a seed counts as diverged."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from fedjax_sparse.types import Message, Metrics, Work
 
 
 def metrics(loss, examples) -> Metrics:
-    counts = np.asarray(examples, np.int32)
-    nothing = Message(*(np.zeros_like(counts),) * 5)
-    live = np.zeros((len(counts), 1), np.int32)
-    return Metrics(nothing, nothing, Work(counts, counts, live, live, live), np.asarray(loss), {})
+    counts: Any = np.asarray(examples, np.int32)
+    nothing = Message(*(counts * 0,) * 5)
+    live = counts[:, None] * 0
+    losses: Any = np.asarray(loss)
+    return Metrics(nothing, nothing, Work(counts, counts, live, live, live), losses, {})
 
 
 def test_train_loss_weighs_examples_and_passes_over_the_absent():

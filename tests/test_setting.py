@@ -1,5 +1,7 @@
 """What all algorithms share: learning rates by round, server optimisers, amounts of local work, errors at the door."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +22,7 @@ def test_rates_by_round():
 @pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
 def test_server_optimizers_descend(name):
     optimizer = make_server_optimizer(name, 0.1, 0.9)
-    w = jnp.asarray([3.0, -2.0])
+    w: Any = jnp.asarray([3.0, -2.0])
     state = optimizer.init(w)
     for _ in range(200):
         updates, state = optimizer.update(2 * w, state, w)

@@ -35,6 +35,7 @@ def final(setting: Setting, name: str = "fedavg", **hyper):
     """The server's state and the row after the last round."""
     algorithm = toy.algorithm(name, setting, **hyper)
     *_, last = simulation.run(algorithm, setting, [0], evaluate_at=lambda t: False)
+    assert last.rows[0] is not None
     return jax.tree.map(lambda leaf: np.asarray(leaf[0]), last.state.server), last.rows[0]
 
 

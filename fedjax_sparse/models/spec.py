@@ -1,7 +1,7 @@
 """Models as one short text: `resnet18`, `resnet18:norm=batch`, `mlp:hidden=200x100`. No JAX here.
 
-After the name, options of the model's factory: whole numbers, decimals, true or false, words, and lists of whole numbers
-joined by x.
+After the name, options of the model's factory: whole numbers, decimals, true or false, words, and lists of whole
+numbers joined by x.
 """
 
 import re
