@@ -274,7 +274,7 @@ class SparseProxSkip(TopKScaffnew):
 class RandProx(Scaffnew):
     """Scaffnew for a convex problem with an l1 term."""
 
-    l1: float = option(0.001, "lambda, the weight of the l1 norm in the objective", allowed=NOT_NEGATIVE)
+    l1: float = option(0.003, "lambda, the weight of the l1 norm in the objective", allowed=NOT_NEGATIVE)
     scope: Literal["all", "kernels"] = option(
         "kernels", "what the l1 norm covers: kernels only, or all trainable scalars"
     )
