@@ -11,7 +11,7 @@ import optax
 
 from fedjax_sparse import errors, trees
 from fedjax_sparse.accounting import Report, subset_message, training_work
-from fedjax_sparse.clients.local_training import make_gradient
+from fedjax_sparse.clients.local_training import in_sequence, make_gradient
 from fedjax_sparse.clients.state_store import no_client_state
 from fedjax_sparse.hyperparameters import (
     FedSparsifyGlobal,
@@ -32,7 +32,6 @@ from fedjax_sparse.types import (
     Metrics,
     PyTree,
     State,
-    Trained,
     Variables,
 )
 
@@ -192,7 +191,7 @@ def _train_and_purge(federation: Federation, hyper: FedSparsifyLocal, rule: _Rul
         epochs = jnp.where(t > hyper.start_round, hyper.fine_tuning_epochs, 0)
         end = first + epochs * plan.steps_per_pass(client.count)
         more = train_under(own, purged.variables, client, t, key, steps=(first, end))
-        return _one_after_other(purged, more)
+        return in_sequence(purged, more)
 
     def work(shared, client_state, client, key):
         server, t = shared
@@ -309,13 +308,6 @@ def _under(
         mask = trees.where(t >= rule.freeze_from, alive, mask)
     opt = mask_moments(optimizer, server.opt, mask)
     return Server(_masked(server.variables, mask), opt, mask, server.order)
-
-
-def _one_after_other(first: Trained, second: Trained) -> Trained:
-    """Two trainings as one."""
-    examples = first.examples + second.examples
-    loss = (first.loss * first.examples + second.loss * second.examples) / jnp.maximum(examples, 1)
-    return Trained(second.variables, loss, examples, first.steps + second.steps)
 
 
 def _message(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sparse import trees
-from fedjax_sparse.clients.local_training import Gradient, make_gradient
+from fedjax_sparse.clients.local_training import Gradient, in_sequence, make_gradient
 from fedjax_sparse.error_feedback import Server, decaying, error_feedback, top_k
 from fedjax_sparse.hyperparameters import Flare
 from fedjax_sparse.sparsity import compression, masks
@@ -77,7 +77,7 @@ def flare(federation: Federation, hyper: Flare) -> Algorithm:
         middle = jnp.minimum(hyper.first_steps, end)
         first = federation.train(toward, server.variables, client, t, key, steps=(0, middle))
         rest = federation.train(gradient, first.variables, client, t, key, steps=(middle, end))
-        return _joined(first, rest)
+        return in_sequence(first, rest)
 
     select, declared = top_k(federation, hyper)
     return error_feedback(federation, train, select, declared)
@@ -86,10 +86,3 @@ def flare(federation: Federation, hyper: Flare) -> Algorithm:
 def _larger_counts(sizes: list[int], percentile: float) -> np.ndarray:
     """i32[L]: how many entries of each leaf lie above its percentile: round((n - 1) (1 - q/100)), halves to even."""
     return np.array([round((size - 1) * (1 - percentile / 100)) for size in sizes], np.int32)
-
-
-def _joined(first: Trained, rest: Trained) -> Trained:
-    """Two stretches of local steps as one."""
-    examples = first.examples + rest.examples
-    loss = (first.loss * first.examples + rest.loss * rest.examples) / jnp.maximum(examples, 1)
-    return Trained(rest.variables, loss.astype(rest.loss.dtype), examples, first.steps + rest.steps)

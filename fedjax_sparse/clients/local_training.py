@@ -106,6 +106,13 @@ def local_sgd(
     return train
 
 
+def in_sequence(first: Trained, rest: Trained) -> Trained:
+    """Two stretches of local steps, one after the other, as one."""
+    examples = first.examples + rest.examples
+    loss = (first.loss * first.examples + rest.loss * rest.examples) / jnp.maximum(examples, 1)
+    return Trained(rest.variables, loss.astype(rest.loss.dtype), examples, first.steps + rest.steps)
+
+
 def shuffled_rows(client: Client, plan: Plan, key: jax.Array) -> jax.Array:
     """i32[passes, whole batches]: the client's rows of the pool in a new random order for every pass."""
     places = client.index.shape[0]
