@@ -12,19 +12,20 @@ import numpy as np
 from rich.console import Console
 
 from fedjax_sparse import config as configs
-from fedjax_sparse import devices, errors, interrupts, plotting, records, registry, simulation
+from fedjax_sparse import devices, errors, interrupts, memory, plotting, records, registry, simulation
 from fedjax_sparse.clients import state_store
 from fedjax_sparse.config import RunConfig
 from fedjax_sparse.data import datasets
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.population import Padding, padding
+from fedjax_sparse.memory import Estimate
 from fedjax_sparse.models import model as models
 from fedjax_sparse.models import spec
 from fedjax_sparse.progress import display, facts
 from fedjax_sparse.recorder import Recorder
 from fedjax_sparse.records import RunFolder
 from fedjax_sparse.setting import Setting, make_setting
-from fedjax_sparse.simulation import Resume
+from fedjax_sparse.simulation import Program, Resume
 from fedjax_sparse.types import Algorithm
 
 STDERR = Console(stderr=True)
@@ -44,6 +45,14 @@ class Experiment(NamedTuple):
     algorithm: Algorithm
     setting: Setting
     holdings: np.ndarray
+
+
+class Ready(NamedTuple):
+    """An experiment whose rounds are compiled, and the memory that they need."""
+
+    experiment: Experiment
+    program: Program
+    memory: Estimate
 
 
 def build(config: RunConfig) -> Experiment:
@@ -105,9 +114,28 @@ def build(config: RunConfig) -> Experiment:
         available=state_store.main_memory() if on_host else state_store.available_memory(count),
     )
     labelled = dataset.task == "classification"
-    holdings = populations.class_counts(population, dataset.classes) if labelled else population.count
+    holdings = (
+        populations.class_counts(population, dataset.classes) if labelled else np.asarray(population.count)
+    )
     chosen = dataclasses.replace(config, chunk=setting.chunk, devices=count)
     return Experiment(chosen, algorithm, setting, holdings)
+
+
+def prepare(config: RunConfig) -> Ready:
+    """Builds and compiles an experiment that fits into memory; an automatic chunk is halved until it does.
+
+    Raises:
+        UsageError: It cannot be built, or needs more memory than there is.
+    """
+    experiment = build(config)
+    while True:
+        algorithm, setting = experiment.algorithm, experiment.setting
+        program, analysis = simulation.compile_ahead(algorithm, setting, config.seeds)
+        estimate = memory.estimate(analysis, setting)
+        if estimate.fits or config.chunk != "auto" or setting.chunk == 1:
+            estimate.check()
+            return Ready(experiment, program, estimate)
+        experiment = build(dataclasses.replace(config, chunk=-(-setting.chunk // 2)))
 
 
 def _as_configured(dataset: datasets.Dataset, config: RunConfig) -> datasets.Dataset:
@@ -142,14 +170,15 @@ def run(config: RunConfig, command: Sequence[str]) -> int:
         UsageError: The configuration cannot be run; no folder is left behind.
         RunError: The run failed.
     """
-    experiment = build(config)
+    ready = prepare(config)
+    experiment = ready.experiment
     out = Path(config.out) if config.out else _new_folder(config)
     table = configs.to_toml_dict(dataclasses.replace(experiment.config, out=str(out)))
     kind, count = jax.devices()[0].device_kind, experiment.setting.devices
     folders = records.create(out, table, _seeds(config), command, device_kind=kind, device_count=count)
     for folder in folders:
         records.write_clients(folder.path, experiment.holdings)
-    return _drive(experiment, out, Recorder(folders, table), start=None)
+    return _drive(ready, out, Recorder(folders, table), start=None)
 
 
 def resume(out: Path, command: Sequence[str]) -> int:
@@ -169,12 +198,15 @@ def resume(out: Path, command: Sequence[str]) -> int:
     table, folders = records.open_run(out)
     recorder = Recorder(folders, table)
     recorder.check_unchanged()
-    experiment = build(configs.from_toml_dict(table))
+    config = configs.from_toml_dict(table)
+    experiment = build(config)
     start = recorder.restore(simulation.state_shapes(experiment.algorithm, experiment.setting), say)
     for folder in folders:
         folder.update_manifest(resumed=[*command])
     say(f"resuming {out} after round {start.round if start else 0}")
-    return _drive(experiment, out, recorder, start)
+    if start and start.round == config.rounds:
+        return _finish(experiment, out, recorder)
+    return _drive(prepare(config), out, recorder, start)
 
 
 def say(line: str) -> None:
@@ -182,15 +214,21 @@ def say(line: str) -> None:
     STDERR.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _drive(experiment: Experiment, out: Path, recorder: Recorder, start: Resume | None) -> int:
+def _drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None) -> int:
     """Runs to the end, to a signal, or until every seed has diverged; records everything on the way."""
+    experiment = ready.experiment
     config = experiment.config
+    say(ready.memory.describe())
     save_at = simulation.every(config.checkpoint_every)
     for folder in recorder.folders:
         folder.sinks.extend(_sinks(config, folder))
     recorder.set_status("running")
     done = start.round if start else 0
-    with interrupts.collected(say) as received, display(STDERR, config.rounds, done) as shown:
+    with (
+        memory.watched(ready.memory),
+        interrupts.collected(say) as received,
+        display(STDERR, config.rounds, done) as shown,
+    ):
         for progress in simulation.run(
             experiment.algorithm,
             experiment.setting,
@@ -198,6 +236,7 @@ def _drive(experiment: Experiment, out: Path, recorder: Recorder, start: Resume 
             evaluate_at=simulation.every(config.eval_every),
             stop_at=save_at,
             resume=start,
+            program=ready.program,
         ):
             done = progress.round
             recorder.record(progress, say)
@@ -210,6 +249,10 @@ def _drive(experiment: Experiment, out: Path, recorder: Recorder, start: Resume 
         recorder.set_status(f"interrupted after round {done}")
         say(f"stopped after round {done} of {config.rounds}; go on with: fedjax-sparse resume {out}")
         return interrupts.EXIT_CODES[received[0]]
+    return _finish(experiment, out, recorder)
+
+
+def _finish(experiment: Experiment, out: Path, recorder: Recorder) -> int:
     recorder.set_status("finished")
     _report(experiment, out, recorder)
     return 0 if len(recorder.running) == len(recorder.folders) else 1

@@ -39,20 +39,53 @@ class Assessment(NamedTuple):
 
 
 class Program(NamedTuple):
-    """The three functions of a run; what they jit compiles once.
+    """The functions of a run; what they jit compiles once.
 
     Attributes:
         start: (population, seeds i32[K]) -> (state, metrics of the preparation or None).
-        block: (state, population, ids i32[K, R, C], present bool[K, R, C], first round, rounds, seeds) ->
-            (state, metrics with leading axes [K, R]); `rounds` of the R are run. The state is donated.
+        dispatch: What runs on the device at once: (state, population, ids i32[K, R, C], present bool[K, R, C], first
+            round, rounds, seeds) -> (state, metrics with leading axes [K, R]); `rounds` of the R are run. The state
+            is donated. Where the states lie on the host, R = 1 and the clients' states are those of the cohort.
         evaluate: (state, test set) -> `Assessment`.
         store: How the clients' states are kept.
+        drive: (dispatch, arguments of a block) -> the state and metrics of a block.
     """
 
     start: Callable
-    block: Callable
+    dispatch: Any
     evaluate: Callable
     store: StateStore
+    drive: Callable = lambda dispatch, *arguments: dispatch(*arguments)
+
+    def block(self, *arguments: Any) -> tuple[RunState, Metrics]:
+        """Some rounds, with the arguments of `dispatch` and the states of all clients."""
+        return self.drive(self.dispatch, *arguments)
+
+
+def compile_ahead(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> tuple[Program, Any]:
+    """The program of a run with its rounds compiled, and XLA's account of the memory that they need on a device."""
+    program = compile_program(algorithm, setting, seeds)
+    on_host, places = setting.state_store == "host", setting.sampler.capacity
+    rounds = 1 if on_host else MAX_BLOCK
+
+    def each_seed(leaf: Any, *shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((seeds, *(shape or leaf.shape)), leaf.dtype)
+
+    state = state_shapes(algorithm, setting)
+    clients = jax.tree.map(
+        lambda leaf: each_seed(leaf, places, *leaf.shape[1:]) if on_host else each_seed(leaf), state.clients
+    )
+    number, flag = np.int32(0), np.bool_(0)
+    compiled = program.dispatch.lower(
+        RunState(jax.tree.map(each_seed, state.server), clients),
+        jax.eval_shape(lambda population: population, setting.population),
+        each_seed(number, rounds, places),
+        each_seed(flag, rounds, places),
+        number,
+        number,
+        each_seed(number),
+    ).compile()
+    return program._replace(dispatch=compiled), compiled.memory_analysis()
 
 
 def compile_program(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> Program:
@@ -119,8 +152,7 @@ def _compile_for_host(algorithm: Algorithm, setting: Setting, seeds: int) -> Pro
         someone = jax.tree.map(lambda leaf: leaf[:, :1], state.clients)
         return program.evaluate(state._replace(clients=someone), test)
 
-    block = functools.partial(host_store.run_block, program.block)
-    return Program(start, block, evaluate, store)
+    return Program(start, program.dispatch, evaluate, store, host_store.run_block)
 
 
 def state_shapes(algorithm: Algorithm, setting: Setting) -> RunState:
@@ -256,6 +288,7 @@ def run(
     evaluate_at: Callable[[int], bool],
     stop_at: Callable[[int], bool] = lambda t: False,
     resume: Resume | None = None,
+    program: Program | None = None,
 ) -> Iterator[Progress]:
     """Runs block after block, and yields after each. Ends early once every seed has diverged.
 
@@ -266,8 +299,9 @@ def run(
         evaluate_at: Round number -> whether models are evaluated after it; after the last round they always are.
         stop_at: Further rounds after which a block ends, for example to save the state.
         resume: Where to go on; None starts from the beginning.
+        program: As `compile_ahead` gives it; None compiles at the first round.
     """
-    program = compile_program(algorithm, setting, len(seeds))
+    program = program or compile_program(algorithm, setting, len(seeds))
     accountant = Accountant(algorithm, setting)
     population, test = jax.device_put((setting.population, setting.test), devices.everywhere(setting.mesh))
     seed_array = np.asarray(seeds, np.int32)
@@ -283,7 +317,8 @@ def run(
         ends = (n for n in range(t + 1, last) if evaluate_at(n) or stop_at(n))
         first, t = t + 1, min(next(ends, last), t + MAX_BLOCK)
         ids, present = draw_cohorts(setting, seeds, first, t)
-        state, metrics = program.block(state, population, ids, present, first, t - first + 1, seed_array)
+        rounds = np.int32(first), np.int32(t - first + 1)
+        state, metrics = program.block(state, population, ids, present, *rounds, seed_array)
         metrics = jax.device_get(metrics)
         ledgers = accountant.charge(ledgers, metrics, first, t, clock.lap())
         rows: tuple[dict[str, Any] | None, ...] = (None,) * len(seeds)

@@ -29,6 +29,7 @@ ENGINE = {
     "evaluation",
     "interrupts",
     "ledger",
+    "memory",
     "progress",
     "recorder",
     "records",

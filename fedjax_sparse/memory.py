@@ -1,0 +1,80 @@
+"""How much memory a run needs, said before it starts, and what to do where there is not so much."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+
+from fedjax_sparse.clients import state_store
+from fedjax_sparse.errors import RunError, UsageError
+from fedjax_sparse.progress import human_bytes
+from fedjax_sparse.setting import Setting
+
+
+class Estimate(NamedTuple):
+    """The memory of a run while it trains.
+
+    Attributes:
+        needed: Bytes on each accelerator, or of main memory.
+        available: Bytes that there are.
+        chunk: Clients trained at once.
+    """
+
+    needed: int
+    available: int
+    chunk: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether the run can start."""
+        return self.needed <= self.available
+
+    def describe(self) -> str:
+        """One line for people."""
+        return (
+            f"memory: about {human_bytes(self.needed)} of {human_bytes(self.available)}, "
+            f"training {self.chunk} clients at once"
+        )
+
+    def options(self) -> str:
+        """What needs less, in words."""
+        smaller = f"--chunk {-(-self.chunk // 2)}, " if self.chunk > 1 else ""
+        return (
+            f"{smaller}--state-store host, more --devices, fewer --seeds, a smaller --model or --batch-size, "
+            "or --dtype bfloat16"
+        )
+
+    def check(self) -> None:
+        """Raises a `UsageError` with the numbers where the run cannot fit."""
+        if not self.fits:
+            raise UsageError(
+                f"the run needs about {human_bytes(self.needed)} to train {self.chunk} clients at once, but there are "
+                f"{human_bytes(self.available)}; allowed: {self.options()}"
+            )
+
+
+def estimate(block: Any, setting: Setting) -> Estimate:
+    """The memory of a run by XLA's analysis of its compiled block (`jax.stages.Compiled.memory_analysis`).
+
+    The block's arguments hold the training data and the states. Shares on a CPU all lie in the same main memory.
+    """
+    kept = block.argument_size_in_bytes + block.output_size_in_bytes - block.alias_size_in_bytes
+    test = sum(leaf.nbytes for leaf in setting.test)
+    each = kept + block.temp_size_in_bytes + test
+    shares = setting.devices if jax.default_backend() == "cpu" else 1
+    return Estimate(each * shares, state_store.available_memory(1), setting.chunk)
+
+
+@contextlib.contextmanager
+def watched(estimate: Estimate) -> Iterator[None]:
+    """Turns running out of memory into a `RunError` with the estimate and what needs less."""
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise RunError(
+            f"out of memory; the estimate was {human_bytes(estimate.needed)} of {human_bytes(estimate.available)} "
+            f"with {estimate.chunk} clients at once; try {estimate.options()}"
+        ) from error
