@@ -15,6 +15,7 @@ from fedjax_sparse.server.aggregation import weighted_mean
 from fedjax_sparse.sparsity import masks, schedules
 from fedjax_sparse.types import (
     Algorithm,
+    Cohort,
     Declared,
     Federation,
     Message,
@@ -424,7 +425,7 @@ def _work(federation: Federation, trained: Trained, at_start: jax.Array, at_end:
 
 
 def _messages(
-    federation: Federation, switches: Switches, server: Variables, values: jax.Array, cohort
+    federation: Federation, switches: Switches, server: Variables, values: jax.Array, cohort: Cohort
 ) -> tuple[Message, Message]:
     """Up and down. `server` is the model that was sent; `values`, i32[C], how many prunable entries came back."""
     size = trees.size(federation.params) + federation.stats_size
