@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import get_annotations
@@ -17,6 +18,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from fedjax_sparse import __version__, catalogue, config, errors, flags, registry
+from fedjax_sparse.cluster import Cluster
 from fedjax_sparse.entry import Entry
 from fedjax_sparse.flags import Section
 from fedjax_sparse.options import Option, declared_options
@@ -27,6 +29,8 @@ PROG = "fedjax-sparse"
 def main(args: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code: 0, 1 for a failure, 2 for a wrong request, 130 interrupted."""
     args = sys.argv[1:] if args is None else list(args)
+    # Warnings are for people here: one line, without the place in the code that they come from.
+    warnings.showwarning = lambda message, *place: _note(str(message))
     try:
         code = _dispatch(args)
         sys.stdout.flush()  # here, so that a reader who has gone is noticed here
@@ -46,6 +50,10 @@ def main(args: Sequence[str] | None = None) -> int:
         return _fail(
             str(error) if isinstance(error, errors.RunError) else f"{type(error).__name__}: {error}", 1
         )
+
+
+def _note(message: str) -> None:
+    print(f"{PROG}: note: {' '.join(message.split())}", file=sys.stderr)
 
 
 def _fail(message: str, code: int) -> int:
@@ -83,14 +91,19 @@ def _overview() -> str:
 
 def _run(args: Sequence[str]) -> int:
     """`run ALGORITHM [--config FILE.toml] [flags]`."""
-    chosen = configuration(args)
+    chosen, processes = request(args)
     from fedjax_sparse import experiment
 
-    return experiment.run(chosen, [PROG, "run", *args])
+    return experiment.run(chosen, [PROG, "run", *args], processes)
 
 
 def configuration(args: Sequence[str]) -> config.RunConfig:
     """The run that the arguments of `run` ask for: the algorithm's defaults, the file's values, the flags'."""
+    return request(args)[0]
+
+
+def request(args: Sequence[str]) -> tuple[config.RunConfig, Cluster]:
+    """What is to be run, and by which processes."""
     named, rest = (args[0], args[1:]) if args and not args[0].startswith("-") else (None, args)
     path = _value_of("--config", rest)
     in_file, values, own = config.split(config.read(path)) if path else (None, {}, {})
@@ -103,16 +116,20 @@ def configuration(args: Sequence[str]) -> config.RunConfig:
     if in_file in (None, entry.name):
         values |= own
     else:
-        print(f"{PROG}: note: [algorithm] of {path} belongs to {in_file} and is not used", file=sys.stderr)
+        _note(f"[algorithm] of {path} belongs to {in_file} and is not used")
     try:
         config.check_values(entry, values)
     except errors.UsageError as error:
         raise errors.UsageError(f"{path}: {error}") from None
     given = _run_flags(entry, values, rest, named or in_file)
+    for name in given:
+        if name in entry.unused:
+            _note(f"--{name.replace('_', '-')} has no effect on {entry.name}")
     for one, other in (("local_epochs", "local_steps"), ("local_steps", "local_epochs")):
         if one in given and other not in given:
             values.pop(other, None)
-    return config.configure(entry.name, **values | given)
+    processes = {o.name: given.pop(o.name) for o in declared_options(Cluster) if o.name in given}
+    return config.configure(entry.name, **values | given), Cluster(**processes)
 
 
 def _value_of(flag: str, args: Sequence[str]) -> str | None:
@@ -153,6 +170,7 @@ def _run_sections() -> Iterator[Section]:
     starts = [i for i, option in enumerate(options) if option.name in config.SECTIONS]
     for start, end in zip(starts, [*starts[1:], None], strict=True):
         yield Section(config.SECTIONS[options[start].name], options[start:end])
+    yield Section("cluster", [*declared_options(Cluster)])
 
 
 def _algorithm_names() -> str:
@@ -167,13 +185,17 @@ class ResumeArguments:
     """Continues a run that was stopped."""
 
     run: Annotated[str, Positional, arg(metavar="RUN", help="folder of the run")]
+    coordinator: Annotated[str | None, arg(metavar="HOST:PORT|auto", help="as of run")] = None
+    num_processes: Annotated[int | None, arg(help="as of run")] = None
+    process_id: Annotated[int | None, arg(help="as of run")] = None
 
 
 def _resume(args: Sequence[str]) -> int:
     given = _arguments(ResumeArguments, "resume", args)
     from fedjax_sparse import experiment
 
-    return experiment.resume(Path(given.run), [PROG, "resume", *args])
+    processes = Cluster(given.coordinator, given.num_processes, given.process_id)
+    return experiment.resume(Path(given.run), [PROG, "resume", *args], processes)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ from typing import Any
 
 from fedjax_sparse.hyperparameters import Hyperparameters
 
+LOCAL_WORK = ("local_epochs", "local_steps")
+SERVER_OPTIMIZER = ("server_opt", "server_lr", "server_momentum")
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -24,6 +27,7 @@ class Entry:
         sparse: What it declares sparse: any of server, upload, deployed, personal.
         reconstructed: Whether details had to be reconstructed because no official code settles them.
         overrides: Defaults of the run configuration that it changes, such as `{"cohort_size": "all"}`.
+        unused: Options of a run that have no effect on it.
     """
 
     name: str
@@ -35,3 +39,4 @@ class Entry:
     sparse: tuple[str, ...] = ()
     reconstructed: bool = False
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()

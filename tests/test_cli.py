@@ -334,3 +334,24 @@ def test_a_reader_that_leaves_early_is_no_error():
         command = [sys.executable, "-m", "fedjax_sparse", "list", "models"]
         process = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
     assert (process.returncode, process.stderr) == (1, "")
+
+
+@pytest.mark.filterwarnings("default")
+def test_what_has_no_effect_and_what_is_lost_is_said_in_a_line_each(tmp_path, capsys):
+    flags = [
+        "--cohort-size",
+        "2",
+        "--clients",
+        "4",
+        "--local-steps",
+        "3",
+        "--rounds",
+        "1",
+        "--model",
+        "softmax",
+    ]
+    assert cli.main(["run", "scaffnew", *flags, "--out", str(tmp_path / "run")]) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if ": note: " in line]
+    assert notes[0] == "fedjax-sparse: note: --local-steps has no effect on scaffnew"
+    assert notes[1].startswith("fedjax-sparse: note: control variates with partial participation")
+    assert len(notes) == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fedjax_sparse import hyperparameters
-from fedjax_sparse.entry import Entry
+from fedjax_sparse.entry import LOCAL_WORK, SERVER_OPTIMIZER, Entry
 
 ENTRIES = (
     Entry(
@@ -62,6 +62,7 @@ ENTRIES = (
         sparse=("upload", "deployed"),
         reconstructed=True,
         overrides={"cohort_size": "all", "weighting": "uniform"},
+        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
     ),
     Entry(
         name="sparse-proxskip-local",
@@ -73,6 +74,7 @@ ENTRIES = (
         sparse=("upload", "deployed"),
         reconstructed=True,
         overrides={"cohort_size": "all", "weighting": "uniform"},
+        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
     ),
     Entry(
         name="sparsyfed",

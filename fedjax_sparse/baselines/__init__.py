@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fedjax_sparse import hyperparameters
-from fedjax_sparse.entry import Entry
+from fedjax_sparse.entry import LOCAL_WORK, SERVER_OPTIMIZER, Entry
 
 ENTRIES = (
     Entry(
@@ -106,6 +106,7 @@ ENTRIES = (
         system="Sparse-ProxSkip",
         references=("mishchenko2022proxskip",),
         overrides={"cohort_size": "all", "weighting": "uniform"},
+        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
     ),
     Entry(
         name="sparse-proxskip-server-naive",
@@ -117,6 +118,7 @@ ENTRIES = (
         sparse=("server", "deployed"),
         reconstructed=True,
         overrides={"cohort_size": "all", "weighting": "uniform"},
+        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
     ),
     Entry(
         name="sparse-proxskip-server-modified",
@@ -128,6 +130,7 @@ ENTRIES = (
         sparse=("server", "deployed"),
         reconstructed=True,
         overrides={"cohort_size": "all", "weighting": "uniform"},
+        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
     ),
     Entry(
         name="randprox-l1",
@@ -138,6 +141,7 @@ ENTRIES = (
         references=("condat2023randprox",),
         sparse=("upload",),
         overrides={"cohort_size": "all", "weighting": "uniform"},
+        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
     ),
     Entry(
         name="proxskip-l1",
@@ -148,6 +152,7 @@ ENTRIES = (
         references=("mishchenko2022proxskip",),
         sparse=("server", "deployed"),
         overrides={"cohort_size": "all", "weighting": "uniform"},
+        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
     ),
     Entry(
         name="fedcomloc-com",
@@ -159,6 +164,7 @@ ENTRIES = (
         sparse=("upload", "deployed"),
         reconstructed=True,
         overrides={"cohort_size": "all", "weighting": "uniform"},
+        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
     ),
     Entry(
         name="fedcomloc-local",
@@ -170,6 +176,7 @@ ENTRIES = (
         sparse=("deployed",),
         reconstructed=True,
         overrides={"cohort_size": "all", "weighting": "uniform"},
+        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
     ),
     Entry(
         name="fedcomloc-global",
@@ -181,6 +188,7 @@ ENTRIES = (
         sparse=("server", "deployed"),
         reconstructed=True,
         overrides={"cohort_size": "all", "weighting": "uniform"},
+        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
     ),
     Entry(
         name="fedavg-client-topk",
@@ -190,6 +198,7 @@ ENTRIES = (
         system="FedAvg",
         references=("mcmahan2017fedavg", "meinhardt2024sparseproxskip"),
         sparse=("upload", "deployed"),
+        unused=SERVER_OPTIMIZER,
     ),
     Entry(
         name="fedavg-server-topk",
@@ -199,6 +208,7 @@ ENTRIES = (
         system="FedAvg",
         references=("mcmahan2017fedavg", "meinhardt2024sparseproxskip"),
         sparse=("server", "deployed"),
+        unused=SERVER_OPTIMIZER,
     ),
     Entry(
         name="topk-weights",
