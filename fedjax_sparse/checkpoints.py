@@ -239,22 +239,33 @@ def _leaf(description: list | None) -> str:
 def _write_arrays(folder: Path, state: PyTree) -> None:
     """Writes the leaves under their numbers, without those of size zero, which Orbax does not bring back."""
     import jax
-    import orbax.checkpoint as ocp
 
     leaves = [np.asarray(leaf) for leaf in jax.device_get(jax.tree.leaves(state))]
     needed, free = sum(leaf.nbytes for leaf in leaves), shutil.disk_usage(folder.parent).free
     if needed > free:  # Orbax would fail as well, but with a traceback for every leaf
         raise OSError(f"{needed:,} bytes are needed, {free:,} are free")
-    with ocp.PyTreeCheckpointer() as writer:
+    with _orbax() as writer:
         writer.save(folder.absolute(), {str(i): leaf for i, leaf in enumerate(leaves) if leaf.size})
+
+
+def _orbax() -> Any:
+    """A checkpointer of this process alone: by default, Orbax would wait for all processes of a cluster."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+    )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 def _read_arrays(folder: Path, template: PyTree) -> PyTree:
     """Reads what `_write_arrays` wrote into the structure and onto the devices of the template."""
     import jax
-    import orbax.checkpoint as ocp
 
-    with ocp.PyTreeCheckpointer() as reader:
+    with _orbax() as reader:
         saved = reader.restore(folder.absolute())
 
     def value(number: int, leaf: Any) -> Any:

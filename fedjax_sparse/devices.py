@@ -1,10 +1,12 @@
-"""The devices that a cohort is spread over."""
+"""The devices that a cohort is spread over, on one host or several."""
 
 import contextlib
 import os
-from typing import Literal
+from typing import Any, Literal
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fedjax_sparse.clients.executor import AXIS
@@ -19,6 +21,8 @@ def choose(count: int | Literal["auto"], cohort_size: int) -> int:
     Raises:
         UsageError: More devices than there are.
     """
+    if jax.distributed.is_initialized():
+        return _all(count)
     if count == "auto":
         return 1 if jax.default_backend() == "cpu" else min(jax.device_count(), cohort_size)
     if count > 1:
@@ -30,6 +34,16 @@ def choose(count: int | Literal["auto"], cohort_size: int) -> int:
             f"allowed: 1 to {available}, or auto"
         )
     return count
+
+
+def _all(count: int | Literal["auto"]) -> int:
+    """Every device of a cluster: a process whose devices had no part in the run would be out of step."""
+    there = jax.device_count()
+    if count not in ("auto", there):
+        raise UsageError(
+            f"--devices = {count} of {jax.process_count()} processes; allowed: all {there}, or auto"
+        )
+    return there
 
 
 def _make_devices_of_cores(count: int) -> None:
@@ -54,3 +68,23 @@ def everywhere(mesh: Mesh | None) -> NamedSharding | None:
 def by_client(mesh: Mesh | None) -> NamedSharding | None:
     """The sharding of arrays [K, N, ...] of which each device holds the rows of some clients."""
     return None if mesh is None else NamedSharding(mesh, PartitionSpec(None, AXIS))
+
+
+def fetch(tree: Any) -> Any:
+    """The arrays as NumPy arrays, whole, on every process; all processes have to call this."""
+
+    def whole(leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+            return multihost_utils.process_allgather(leaf, tiled=True)
+        return leaf
+
+    return jax.device_get(jax.tree.map(whole, tree))
+
+
+def anywhere(flag: bool) -> bool:
+    """Whether the flag is up on any process; all processes have to call this."""
+    return (
+        flag
+        if jax.process_count() == 1
+        else bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+    )

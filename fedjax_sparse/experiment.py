@@ -1,8 +1,12 @@
 """One run from its configuration to its folder: build, drive, record, stop, resume."""
 
+import contextlib
 import dataclasses
 import datetime
-from collections.abc import Sequence
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +18,7 @@ from rich.console import Console
 from fedjax_sparse import config as configs
 from fedjax_sparse import devices, errors, interrupts, memory, plotting, records, registry, simulation
 from fedjax_sparse.clients import state_store
+from fedjax_sparse.cluster import Cluster, joined
 from fedjax_sparse.config import RunConfig
 from fedjax_sparse.data import datasets
 from fedjax_sparse.data import population as populations
@@ -29,6 +34,7 @@ from fedjax_sparse.simulation import Program, Resume
 from fedjax_sparse.types import Algorithm
 
 STDERR = Console(stderr=True)
+ALONE = Cluster()
 
 
 class Experiment(NamedTuple):
@@ -121,13 +127,16 @@ def build(config: RunConfig) -> Experiment:
     return Experiment(chosen, algorithm, setting, holdings)
 
 
-def prepare(config: RunConfig) -> Ready:
-    """Builds and compiles an experiment that fits into memory; an automatic chunk is halved until it does.
+def prepare(config: RunConfig, experiment: Experiment) -> Ready:
+    """Compiles an experiment that fits into memory; an automatic chunk is halved until it does.
+
+    Args:
+        config: As asked for.
+        experiment: What was built of it.
 
     Raises:
-        UsageError: It cannot be built, or needs more memory than there is.
+        UsageError: It needs more memory than there is.
     """
-    experiment = build(config)
     while True:
         algorithm, setting = experiment.algorithm, experiment.setting
         program, analysis = simulation.compile_ahead(algorithm, setting, config.seeds)
@@ -156,12 +165,13 @@ def _as_configured(dataset: datasets.Dataset, config: RunConfig) -> datasets.Dat
     )
 
 
-def run(config: RunConfig, command: Sequence[str]) -> int:
+def run(config: RunConfig, command: Sequence[str], cluster: Cluster = ALONE) -> int:
     """Runs a configuration in a new folder.
 
     Args:
         config: What to run.
         command: As typed, for the manifest.
+        cluster: The processes that share the run. The first one records it; the others keep nothing.
 
     Returns:
         The exit code: 0, 1 if a seed diverged, or that of the signal that stopped the run.
@@ -170,9 +180,13 @@ def run(config: RunConfig, command: Sequence[str]) -> int:
         UsageError: The configuration cannot be run; no folder is left behind.
         RunError: The run failed.
     """
-    ready = prepare(config)
+    with joined(cluster, config.devices), _records_at(config.out or _new_folder(config)) as out:
+        return _run(config, out, command)
+
+
+def _run(config: RunConfig, out: Path, command: Sequence[str]) -> int:
+    ready = prepare(config, build(config))
     experiment = ready.experiment
-    out = Path(config.out) if config.out else _new_folder(config)
     table = configs.to_toml_dict(dataclasses.replace(experiment.config, out=str(out)))
     kind, count = jax.devices()[0].device_kind, experiment.setting.devices
     folders = records.create(out, table, _seeds(config), command, device_kind=kind, device_count=count)
@@ -181,12 +195,13 @@ def run(config: RunConfig, command: Sequence[str]) -> int:
     return _drive(ready, out, Recorder(folders, table), start=None)
 
 
-def resume(out: Path, command: Sequence[str]) -> int:
+def resume(out: Path, command: Sequence[str], cluster: Cluster = ALONE) -> int:
     """Goes on with a run that was stopped or killed, bit for bit as if it never had been.
 
     Args:
-        out: The run's folder.
+        out: The run's folder, which all processes of a cluster can read.
         command: As typed, for the manifest.
+        cluster: The processes that share the run.
 
     Returns:
         The exit code, as of `run`.
@@ -195,6 +210,15 @@ def resume(out: Path, command: Sequence[str]) -> int:
         UsageError: There is no run here, or its configuration was changed.
         RunError: No checkpoint can be read.
     """
+    table, _ = records.open_run(out)
+    with joined(cluster, configs.from_toml_dict(table).devices), _records_at(out) as here:
+        if here != out:
+            shutil.copytree(out, here, dirs_exist_ok=True)
+        devices.anywhere(False)  # nobody changes the folder before all have read it
+        return _resume(here, command)
+
+
+def _resume(out: Path, command: Sequence[str]) -> int:
     table, folders = records.open_run(out)
     recorder = Recorder(folders, table)
     recorder.check_unchanged()
@@ -206,7 +230,18 @@ def resume(out: Path, command: Sequence[str]) -> int:
     say(f"resuming {out} after round {start.round if start else 0}")
     if start and start.round == config.rounds:
         return _finish(experiment, out, recorder)
-    return _drive(prepare(config), out, recorder, start)
+    return _drive(prepare(config, experiment), out, recorder, start)
+
+
+@contextlib.contextmanager
+def _records_at(out: str | Path) -> Iterator[Path]:
+    """The run's folder; for the silent processes of a cluster, those after the first, a folder that is thrown away."""
+    if jax.distributed.is_initialized() and jax.process_index():
+        STDERR.quiet = True
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch)
+    else:
+        yield Path(out)
 
 
 def say(line: str) -> None:
@@ -223,7 +258,7 @@ def _drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None) ->
     for folder in recorder.folders:
         folder.sinks.extend(_sinks(config, folder))
     recorder.set_status("running")
-    done = start.round if start else 0
+    done, stopping = start.round if start else 0, False
     with (
         memory.watched(ready.memory),
         interrupts.collected(say) as received,
@@ -241,14 +276,15 @@ def _drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None) ->
             done = progress.round
             recorder.record(progress, say)
             shown.update(done, [row for row in progress.rows if row])
-            if save_at(done) or done == config.rounds or received:
+            stopping = devices.anywhere(bool(received))
+            if save_at(done) or done == config.rounds or stopping:
                 recorder.save(progress)
-            if received:
+            if stopping:
                 break
-    if received and done < config.rounds:
+    if stopping and done < config.rounds:
         recorder.set_status(f"interrupted after round {done}")
         say(f"stopped after round {done} of {config.rounds}; go on with: fedjax-sparse resume {out}")
-        return interrupts.EXIT_CODES[received[0]]
+        return interrupts.EXIT_CODES[received[0] if received else signal.SIGTERM]
     return _finish(experiment, out, recorder)
 
 
@@ -260,6 +296,8 @@ def _finish(experiment: Experiment, out: Path, recorder: Recorder) -> int:
 
 def _report(experiment: Experiment, out: Path, recorder: Recorder) -> None:
     """Prints what came of the run, and draws its figures."""
+    if jax.process_index():
+        return
     rows = [rows[-1] for rows in (folder.rows() for folder in recorder.running) if rows]
     if rows:
         say(f"{facts(rows)}  in {rows[0]['wall_seconds']:.1f} s")

@@ -62,7 +62,8 @@ def estimate(block: Any, setting: Setting) -> Estimate:
     kept = block.argument_size_in_bytes + block.output_size_in_bytes - block.alias_size_in_bytes
     test = sum(leaf.nbytes for leaf in setting.test)
     each = kept + block.temp_size_in_bytes + test
-    shares = setting.devices if jax.default_backend() == "cpu" else 1
+    here = 1 if setting.mesh is None else len(setting.mesh.local_devices)
+    shares = here if jax.default_backend() == "cpu" else 1
     return Estimate(each * shares, state_store.available_memory(1), setting.chunk)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fedjax_sparse import checkpoints
+from fedjax_sparse import checkpoints, devices
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.ledger import Ledger
 from fedjax_sparse.records import RunFolder
@@ -59,8 +59,10 @@ class Recorder:
             folder.set_status(status)
 
     def save(self, progress: Progress) -> None:
-        """One checkpoint for each seed that still runs."""
-        state = jax.device_get(progress.state)
+        """One checkpoint for each seed that still runs; of a cluster's processes, only the first writes."""
+        state = devices.fetch(progress.state)  # all processes of a cluster have a part in this
+        if jax.process_index():
+            return
         for k, folder in enumerate(self.folders):
             if self._closed[k] is None:
                 own = jax.tree.map(lambda leaf, k=k: leaf[k], state)

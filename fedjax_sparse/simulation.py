@@ -136,7 +136,8 @@ def _compile_for_host(algorithm: Algorithm, setting: Setting, seeds: int) -> Pro
         init_key, _, client_key = _first_keys(seed)
         return store.create(setting.model.init(init_key), client_key, ids)
 
-    start_server = jax.jit(_over_seeds(server, seeds, (None, 0)))
+    shared = devices.everywhere(setting.mesh)
+    start_server = jax.jit(_over_seeds(server, seeds, (None, 0)), in_shardings=shared, out_shardings=shared)
     start_clients = jax.jit(_over_seeds(create, seeds, (0, None)))
 
     def start(population, seed_array):
@@ -313,6 +314,9 @@ def run(
         t = 0
     else:
         t, state, ledgers = resume
+        if setting.mesh is not None and setting.state_store == "device":
+            placed = RunState(devices.everywhere(setting.mesh), devices.by_client(setting.mesh))
+            state = jax.device_put(state, placed)
     while t < last and any(ledger.diverged_at is None for ledger in ledgers):
         ends = (n for n in range(t + 1, last) if evaluate_at(n) or stop_at(n))
         first, t = t + 1, min(next(ends, last), t + MAX_BLOCK)

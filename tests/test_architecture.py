@@ -25,6 +25,7 @@ ENGINE = {
     "catalogue",
     "checkpoints",
     "config",
+    "cluster",
     "devices",
     "evaluation",
     "interrupts",

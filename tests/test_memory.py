@@ -10,7 +10,7 @@ from fedjax_sparse.cli import main
 from fedjax_sparse.clients import state_store
 from fedjax_sparse.config import configure
 from fedjax_sparse.errors import RunError
-from fedjax_sparse.experiment import prepare
+from fedjax_sparse.experiment import build, prepare
 from tests import toy
 
 SMALL = {"model": "softmax", "rounds": 2, "cohort_size": 8, "local_epochs": 1}
@@ -41,13 +41,18 @@ def test_what_was_compiled_ahead_is_what_runs(monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, plain.state, ahead.state)
 
 
+def ready(**options):
+    config = configure("fedavg", **SMALL, **options)
+    return prepare(config, build(config))
+
+
 def test_the_automatic_chunk_is_halved_until_the_run_fits(monkeypatch):
     """As on an accelerator, the whole cohort is tried first; memory ends a little above what two clients need."""
-    two = prepare(configure("fedavg", chunk=2, **SMALL)).memory.needed
+    two = ready(chunk=2).memory.needed
     monkeypatch.setattr(setting, "automatic_chunk", lambda capacity, devices: capacity)
     monkeypatch.setattr(state_store, "available_memory", lambda devices: two + 1)
-    ready = prepare(configure("fedavg", **SMALL))
-    assert (ready.experiment.config.chunk, ready.memory.needed) == (2, two)
+    fitted = ready()
+    assert (fitted.experiment.config.chunk, fitted.memory.needed) == (2, two)
 
 
 def test_a_run_that_cannot_fit_is_refused(tmp_path, monkeypatch, capsys):

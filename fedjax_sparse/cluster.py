@@ -1,0 +1,152 @@
+"""One run as several processes, one on each host: how they find each other, and how they end when one is lost.
+
+All processes run the same program on the same numbers; only the devices of their mesh lie on different hosts. JAX is
+imported only where processes are joined.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Literal, NoReturn
+
+from fedjax_sparse import errors
+from fedjax_sparse.options import AT_LEAST_ONE, NOT_NEGATIVE, Options, option
+
+HEARTBEAT_SECONDS = 10  # a process that has been silent for so long is lost
+ANSWER_SECONDS = 60  # how long processes wait for the others to start; the environment can set another number
+ANSWER_VARIABLE = "FEDJAX_SPARSE_COORDINATOR_TIMEOUT"
+# How the collectives of CPUs and of GPUs, and the coordinator, report that somebody does not answer.
+LOSS = re.compile(r"Gloo|NCCL|UNAVAILABLE|DEADLINE_EXCEEDED|heartbeat|coordination service")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster(Options):
+    """Which process of how many this is; by default the only one.
+
+    Raises:
+        UsageError: Options that do not belong together.
+    """
+
+    coordinator: str | None = option(
+        None,
+        "HOST:PORT of process 0 where several processes share a run, or auto under SLURM, MPI or on a TPU",
+    )
+    num_processes: int | None = option(None, "processes that share a run", allowed=AT_LEAST_ONE)
+    process_id: int | None = option(None, "which of them this is, from 0", allowed=NOT_NEGATIVE)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = self.num_processes is not None, self.process_id is not None
+        if self.coordinator in (None, "auto"):
+            if any(given):
+                raise errors.UsageError(
+                    f"--num-processes and --process-id belong to --coordinator HOST:PORT, not to {self.coordinator}"
+                )
+            return
+        assert self.coordinator is not None
+        if not re.fullmatch(r".+:\d+", self.coordinator):
+            raise errors.UsageError(
+                f"--coordinator = {self.coordinator!r} is not valid; allowed: HOST:PORT, or auto"
+            )
+        if self.num_processes is None or self.process_id is None:
+            raise errors.UsageError("--coordinator HOST:PORT needs --num-processes and --process-id")
+        if self.process_id >= self.num_processes:
+            raise errors.UsageError(
+                f"--process-id = {self.process_id} is out of range; allowed: 0 to {self.num_processes - 1}"
+            )
+
+    @property
+    def alone(self) -> bool:
+        """Whether this process is the only one."""
+        return self.coordinator is None
+
+
+@contextlib.contextmanager
+def joined(cluster: Cluster, devices: int | Literal["auto"]) -> Iterator[None]:
+    """Joins the processes of a cluster around a run; to be entered before JAX starts.
+
+    If anything fails inside, this process ends at once, with one line: a process that only left the others would be
+    waited for. When another one is lost, JAX aborts this one from a thread of its own; that too becomes one line.
+
+    Args:
+        cluster: Which process this is.
+        devices: Devices that share a cohort, over all processes; on CPU each process makes its part of them.
+    """
+    if cluster.alone:
+        yield
+        return
+    ending = _Ending(f"no answer from the coordinator {cluster.coordinator} or from all its processes")
+    try:
+        _connect(cluster, devices)
+        ending.reason = "another process of the run was lost; go on from the last checkpoint with: resume"
+        yield
+    except BaseException as error:
+        ending.end(error)
+    ending.restore()
+
+
+def _connect(cluster: Cluster, devices: int | Literal["auto"]) -> None:
+    import jax
+
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        here = 1 if devices == "auto" else max(devices // (cluster.num_processes or 1), 1)
+        jax.config.update("jax_num_cpu_devices", here)
+    jax.distributed.initialize(
+        None if cluster.coordinator == "auto" else cluster.coordinator,
+        cluster.num_processes,
+        cluster.process_id,
+        initialization_timeout=int(os.environ.get(ANSWER_VARIABLE, ANSWER_SECONDS)),
+        heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+    )
+
+
+class _Ending:
+    """Ends the process with one line, whoever finds out first: Python by an exception, or JAX's threads by abort().
+
+    Before they abort, JAX's threads write a stack trace to file descriptor 2. Unless FEDJAX_SPARSE_DEBUG=1, that
+    descriptor leads nowhere from now on, and Python's own stderr goes where it led.
+    """
+
+    def __init__(self, reason: str):
+        self.reason = reason
+        self._first = threading.Lock()
+        self._terminal = os.dup(2)
+        if os.environ.get("FEDJAX_SPARSE_DEBUG") != "1":
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
+            sys.stderr = os.fdopen(os.dup(self._terminal), "w", buffering=1)
+        # A handler set from Python would never run: abort() ends the process in the thread that calls it.
+        self._on_abort = ctypes.CFUNCTYPE(None, ctypes.c_int)(
+            lambda number: self._say_and_exit(self.reason, 1)
+        )
+        ctypes.CDLL(None).signal(signal.SIGABRT, self._on_abort)
+
+    def end(self, error: BaseException) -> NoReturn:
+        """Ends the process for an exception."""
+        if isinstance(error, KeyboardInterrupt):
+            self._say_and_exit("interrupted", 130)
+        if isinstance(error, errors.UsageError | errors.RunError):
+            self._say_and_exit(str(error), 2 if isinstance(error, errors.UsageError) else 1)
+        lost = LOSS.search(str(error)) is not None
+        self._say_and_exit(self.reason if lost else f"{type(error).__name__}: {error}", 1)
+
+    def restore(self) -> None:
+        """Gives file descriptor 2 back."""
+        os.dup2(self._terminal, 2)
+
+    def _say_and_exit(self, message: str, code: int) -> NoReturn:
+        while not self._first.acquire(blocking=False):
+            time.sleep(1)  # another thread is ending the process
+        os.write(self._terminal, f"fedjax-sparse: error: {' '.join(message.split())}\n".encode())
+        os._exit(code)

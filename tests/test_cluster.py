@@ -1,0 +1,143 @@
+"""Two processes share a run: the numbers of one, one writer, and an end in one line when the other is lost."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedjax_sparse import checkpoints
+from fedjax_sparse.cli import main
+
+SECONDS = 240  # no wait in these tests is longer
+FLAGS = ("--clients", "6", "--cohort-size", "3", "--local-epochs", "1", "--eval-every", "2")
+FLARE = ("run", "flare", *FLAGS, "--checkpoint-every", "3", "--rounds", "6")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def processes(commands: Sequence[Sequence[str]], timeout: int = 60) -> Iterator[list[subprocess.Popen]]:
+    """Command lines that run as the processes of one cluster; whatever happens, none of them is left."""
+    coordinator = f"127.0.0.1:{free_port()}"
+    flags = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0"
+    environment = {**os.environ, "XLA_FLAGS": flags, "FEDJAX_SPARSE_COORDINATOR_TIMEOUT": str(timeout)}
+    started = []
+    try:
+        for i, command in enumerate(commands):
+            cluster = ("--coordinator", coordinator, "--num-processes", "2", "--process-id", str(i))
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "fedjax_sparse", *command, *cluster],
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+def together(*command: str) -> list[str]:
+    """What the two processes, both of which have to succeed, print for people."""
+    with processes([command, command]) as pair:
+        said = [process.communicate(timeout=SECONDS)[1] for process in pair]
+        assert [process.returncode for process in pair] == [0, 0], said
+    return said
+
+
+def rows(folder: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "wall_seconds"} for line in lines]
+
+
+def close(folder: Path, other: Path) -> None:
+    for mine, theirs in zip(rows(folder), rows(other), strict=True):
+        np.testing.assert_allclose(list(mine.values()), list(theirs.values()), rtol=1e-9)
+        assert mine.keys() == theirs.keys()
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_numbers_of_one_and_can_be_resumed(tmp_path):
+    """Clients keep an error in FLARE, so their states are divided between the processes, and gathered to be saved."""
+    double = ("--dtype", "float64")
+    assert main([*FLARE, *double, "--devices", "2", "--out", str(tmp_path / "one")]) == 0
+    first, second = together(*FLARE, *double, "--out", str(tmp_path / "two"))
+    assert "round 6/6" in first
+    assert second == ""
+    close(tmp_path / "two", tmp_path / "one")
+    assert "devices = 2" in (tmp_path / "two" / "config.toml").read_text()
+    checkpoint = tmp_path / "two" / "checkpoints"
+    assert checkpoints.steps(checkpoint) == [3, 6]
+    (checkpoint / "6").rename(tmp_path / "gone")
+    assert "after round 3" in together("resume", str(tmp_path / "two"))[0]
+    close(tmp_path / "two", tmp_path / "one")
+    assert checkpoints.steps(checkpoint) == [3, 6]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("lost", "number"), [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)])
+def test_a_lost_process_ends_the_other_within_seconds(tmp_path, lost, number):
+    out = tmp_path / "run"
+    command = ("run", "fedavg", *FLAGS, "--rounds", "100000", "--checkpoint-every", "2", "--out", str(out))
+    with processes([command, command]) as pair:
+        deadline = time.monotonic() + SECONDS
+        while not checkpoints.steps(out / "checkpoints"):
+            assert time.monotonic() < deadline
+            assert all(process.poll() is None for process in pair)
+            time.sleep(0.05)
+        pair[lost].send_signal(number)
+        other = pair[1 - lost]
+        _, said = other.communicate(timeout=SECONDS)
+        assert other.returncode == 1
+        errors = [line for line in said.splitlines() if not line.startswith(("memory:", "round "))]
+        assert len(errors) == 1
+        assert errors[0].startswith("fedjax-sparse: error: another process of the run was lost")
+    assert checkpoints.common_step([out / "checkpoints"]) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("process_id", [0, 1])
+def test_nobody_answers(tmp_path, process_id):
+    """Alone, the first process waits for the second, and the second for the coordinator."""
+    command = ("run", "fedavg", *FLAGS, "--out", str(tmp_path / "run"))
+    with processes([command, command], timeout=15) as pair:
+        pair[1 - process_id].kill()
+        _, said = pair[process_id].communicate(timeout=SECONDS)
+        assert pair[process_id].returncode == 1
+        assert said.startswith("fedjax-sparse: error: no answer from the coordinator 127.0.0.1:")
+        assert len(said.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--num-processes 2", "belong to --coordinator"),
+        ("--coordinator here:1", "needs --num-processes and --process-id"),
+        ("--coordinator here --num-processes 2 --process-id 0", "allowed: HOST:PORT, or auto"),
+        ("--coordinator here:1 --num-processes 2 --process-id 2", "allowed: 0 to 1"),
+        ("--coordinator auto --process-id 2", "not to auto"),
+    ],
+)
+def test_flags_that_do_not_belong_together_are_refused(tmp_path, flags, words, capsys):
+    assert main(["run", "fedavg", *flags.split(), "--out", str(tmp_path / "run")]) == 2
+    assert words in capsys.readouterr().err
+    assert main(["resume", str(tmp_path), *flags.split()]) == 2
+    assert words in capsys.readouterr().err
