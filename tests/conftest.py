@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 # Read when JAX is first imported, and inherited by the command lines that tests start.
@@ -33,6 +35,22 @@ def data_dir() -> Path:
     if not folder:
         pytest.skip(f"needs real data: set {DATA_VARIABLE} to the folder that holds it")
     return Path(folder)
+
+
+def forget_programs() -> None:
+    """Frees what was compiled: each program maps memory, and a process may hold only so many maps."""
+    import jax
+
+    jax.clear_caches()
+    gc.collect()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fresh_programs() -> Iterator[None]:
+    """No module leaves its programs to the next."""
+    yield
+    if "jax" in sys.modules:
+        forget_programs()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,7 +4,7 @@ All checks of an algorithm share its programs: one jitted round of six places, o
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +19,7 @@ from fedjax_sparse.data import population as populations
 from fedjax_sparse.setting import Setting
 from fedjax_sparse.types import Algorithm, State
 from tests import toy
+from tests.conftest import forget_programs
 
 N = len(toy.SIZES)
 PLACES = 6
@@ -80,8 +81,11 @@ def compiled(name: str, cut: str = "one by one") -> Subject:
 
 
 @pytest.fixture(scope="module", params=sorted(registry.algorithms()))
-def subject(request) -> Subject:
-    return compiled(request.param)
+def subject(request) -> Iterator[Subject]:
+    yield compiled(request.param)
+    compiled.cache_clear()
+    history.cache_clear()
+    forget_programs()
 
 
 def one_round(
