@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sparse import trees
-from fedjax_sparse.accounting import Report, dense_message, sparse_message, training_work
+from fedjax_sparse.accounting import Report, dense_message, subset_message, training_work
 from fedjax_sparse.hyperparameters import ErrorFeedback
 from fedjax_sparse.server.aggregation import weighted_mean
 from fedjax_sparse.server.optimizer import step_along
@@ -128,9 +128,7 @@ def error_feedback(
             optimizer, server.variables, server.opt, mean._replace(params=step), someone
         )
         notes = trees.where(someone, notes, server.notes)
-        up = sparse_message(
-            size + stats_size, values + stats_size, cohort.present, located=values, universe=size
-        )
+        up = subset_message(size + stats_size, values, size, cohort.present, beside=stats_size)
         down = dense_message(size + stats_size, cohort.invited)
         metrics = Metrics(up, down, report.work, report.loss, {"memory_norm": norms})
         return State(Server(variables, opt, notes), memories), metrics

@@ -94,7 +94,9 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("moment", range(3))
+@pytest.mark.parametrize(
+    "moment", [0, 1, *(pytest.param(more, marks=pytest.mark.slow) for more in range(2, 8))]
+)
 def test_killed_and_resumed_ends_as_if_never_killed(whole, tmp_path, moment):
     """SIGKILL at a random moment once the first checkpoint begins; then resume, here."""
     out = tmp_path / "run"

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sparse import errors, hyperparameters, trees
-from fedjax_sparse.accounting import dense_message, sparse_message
+from fedjax_sparse.accounting import dense_message, subset_message
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.clients.state_store import no_client_state
 from fedjax_sparse.server.aggregation import weighted_mean
@@ -432,7 +432,7 @@ def _messages(
     universe = _size(federation.params, switches.among)
 
     def sparse(living: jax.Array, sent: jax.Array) -> Message:
-        return sparse_message(size, size - universe + living, sent, located=living, universe=universe)
+        return subset_message(size, living, universe, sent, beside=size - universe)
 
     uploads_sparse = switches.upload is not None or switches.local is not None
     needs_mean = switches.server is not None and switches.control and switches.reference == "mean"
