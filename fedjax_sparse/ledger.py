@@ -164,12 +164,11 @@ def prunable_kernels(algorithm: Algorithm, setting: Setting) -> dict[int, str]:
     if not algorithm.declared:
         return {}
     federation = setting.federation
-    names = [
-        jax.tree_util.keystr(path, simple=True, separator="/")
-        for path, _ in jax.tree.leaves_with_path(federation.params)
-    ]
     leaves = zip(
-        names, jax.tree.leaves(federation.kinds), jax.tree.leaves(prunable(algorithm, setting)), strict=True
+        trees.names(federation.params),
+        jax.tree.leaves(federation.kinds),
+        jax.tree.leaves(prunable(algorithm, setting)),
+        strict=True,
     )
     return {i: name for i, (name, kind, here) in enumerate(leaves) if here and kind == "kernel"}
 

@@ -371,7 +371,7 @@ def _top_k(
 ) -> tuple[Operator, PyTree]:
     """TopK as the hyper-parameters have it, and the leaves that it chooses from."""
     among = masks.prunable(federation.kinds, masks.SCOPES[hyper.scope])
-    size = _size(federation.params, among)
+    size = sum(masks.prunable_sizes(federation.params, among))
     kept = schedules.round_pruned(size, hyper.sparsity)
     if kept == 0:
         raise errors.UsageError(
@@ -429,7 +429,7 @@ def _messages(
 ) -> tuple[Message, Message]:
     """Up and down. `server` is the model that was sent; `values`, i32[C], how many prunable entries came back."""
     size = trees.size(federation.params) + federation.stats_size
-    universe = _size(federation.params, switches.among)
+    universe = sum(masks.prunable_sizes(federation.params, switches.among))
 
     def sparse(living: jax.Array, sent: jax.Array) -> Message:
         return subset_message(size, living, universe, sent, beside=size - universe)
@@ -441,11 +441,6 @@ def _messages(
         return up, dense_message(size, cohort.invited)
     living = masks.count(masks.nonzero(server.params, switches.among), switches.among)
     return up, sparse(living, cohort.invited)
-
-
-def _size(params: PyTree, among: PyTree) -> int:
-    """Entries of the leaves `among`."""
-    return sum(n for n, yes in zip(trees.sizes(params), jax.tree.leaves(among), strict=True) if yes)
 
 
 def _declared(switches: Switches) -> tuple[Declared, ...]:

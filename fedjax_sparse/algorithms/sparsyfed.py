@@ -316,7 +316,7 @@ def _counts(
     Raises:
         UsageError: A sparsity keeps nothing, or the tiers leave clients out.
     """
-    total = _prunable_size(federation.params, among)
+    total = sum(masks.prunable_sizes(federation.params, among))
 
     def count(sparsity):
         kept = round_pruned(total, sparsity)
@@ -341,13 +341,6 @@ def _counts(
     return count(sparsity), int(kept.max()), kept_of
 
 
-def _prunable_size(params: PyTree, among: PyTree) -> int:
-    """N."""
-    return sum(
-        size for size, chosen in zip(trees.sizes(params), jax.tree.leaves(among), strict=True) if chosen
-    )
-
-
 def _prune(params: PyTree, k: ArrayLike, among: PyTree) -> PyTree:
     """Zero but for the `k` chosen entries of largest magnitude."""
     return masks.apply(masks.magnitude(params, k, among), params)
@@ -355,7 +348,7 @@ def _prune(params: PyTree, k: ArrayLike, among: PyTree) -> PyTree:
 
 def _message(federation: Federation, among: PyTree, living: jax.Array, to: jax.Array) -> Message:
     """Living entries with their positions among all prunable ones, and everything else as it is."""
-    universe = _prunable_size(federation.params, among)
+    universe = sum(masks.prunable_sizes(federation.params, among))
     size = trees.size(federation.params) + federation.stats_size
     return subset_message(size, living, universe, to, beside=size - universe)
 
@@ -377,7 +370,7 @@ def _server_metrics(before: Variables, after: Variables, among: PyTree) -> dict[
     return {
         "mask_iou_rounds": masks.iou(old, new, among),
         "mask_iou_rounds_all": _iou_of_all(before, after),
-        "server_density_prunable": masks.count(new, among) / _prunable_size(new, among),
+        "server_density_prunable": masks.count(new, among) / sum(masks.prunable_sizes(new, among)),
         **{f"density/{name}": density for name, density, chosen in leaves if chosen},
     }
 
