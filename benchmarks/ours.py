@@ -1,0 +1,66 @@
+"""A workload as rounds of `fedjax_sparse`: a run's compiled program, without evaluation, records or checkpoints."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.workloads import LEARNING_RATE, Workload
+from fedjax_sparse import build_model, devices, make_algorithm, make_setting, simulation
+from fedjax_sparse.data import population
+from fedjax_sparse.data.datasets import Dataset
+from fedjax_sparse.setting import Setting
+
+ROUNDS = 1_000_000  # more than are ever timed; learning rates are constant
+
+
+def setting_of(workload: Workload, *, clients: int | None = None, spread: int = 1, **options: Any) -> Setting:
+    """The workload with `options` of `make_setting`.
+
+    Args:
+        workload: What to run.
+        clients: N, in place of the workload's own.
+        spread: Devices that share the cohort.
+        **options: Of `make_setting`; those of the workload are filled in.
+    """
+    x, y = workload.arrays(clients)
+    pool_x, pool_y = x.reshape(-1, *workload.shape), y.reshape(-1)
+    dataset = Dataset("synthetic", pool_x, pool_y, pool_x[:1], pool_y[:1], "classification", workload.classes)
+    model = build_model(workload.model, workload.shape, workload.classes)
+    parts = np.arange(len(pool_y)).reshape(len(x), -1)
+    shared: dict[str, Any] = {
+        "rounds": ROUNDS,
+        "cohort_size": workload.cohort,
+        "batch_size": workload.batch,
+    }
+    return make_setting(
+        dataset,
+        model,
+        population.build(pool_x, pool_y, list(parts)),
+        client_lr=LEARNING_RATE,
+        mesh=devices.make_mesh(spread),
+        **(shared | options),
+    )
+
+
+def make_rounds(
+    setting: Setting, algorithm: str = "fedavg", seeds: int = 1, **hyper: Any
+) -> Callable[[int], None]:
+    """Compiles, and returns what runs the next n rounds and waits for them; at most `simulation.MAX_BLOCK` at once."""
+    made = make_algorithm(algorithm, setting.federation, **hyper)
+    program = simulation.compile_program(made, setting, seeds)
+    data = jax.device_put(setting.population, devices.everywhere(setting.mesh))
+    numbers = np.arange(seeds, dtype=np.int32)
+    state, _ = program.start(data, numbers)
+    done = 0
+
+    def run(rounds: int) -> None:
+        nonlocal state, done
+        cohorts = simulation.draw_cohorts(setting, range(seeds), done + 1, done + rounds)
+        first = np.int32(done + 1), np.int32(rounds)
+        state, metrics = program.block(state, data, *cohorts, *first, numbers)
+        jax.block_until_ready((state, metrics))
+        done += rounds
+
+    return run
