@@ -15,8 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
+from fedjax_sparse import (
+    compilation_cache,
+    devices,
+    errors,
+    interrupts,
+    memory,
+    plotting,
+    records,
+    registry,
+    simulation,
+)
 from fedjax_sparse import config as configs
-from fedjax_sparse import devices, errors, interrupts, memory, plotting, records, registry, simulation
 from fedjax_sparse.clients import state_store
 from fedjax_sparse.cluster import Cluster, joined
 from fedjax_sparse.config import RunConfig
@@ -67,6 +77,7 @@ def build(config: RunConfig) -> Experiment:
     Raises:
         UsageError: The data set, the partition or the model cannot be had as configured.
     """
+    compilation_cache.enable(config.cache_dir)
     jax.config.update("jax_enable_x64", config.dtype == "float64")
     dataset = _as_configured(
         datasets.load(config.dataset, data_dir=config.data_dir, cache_dir=config.cache_dir), config

@@ -11,6 +11,7 @@ from pathlib import Path
 # Read when JAX is first imported, and inherited by the command lines that tests start.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_ENABLE_X64"] = "0"
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # what a test compiles is its own
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"

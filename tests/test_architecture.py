@@ -24,6 +24,7 @@ PROBLEM = {"sparsity", "data", "models", "costs", "encoding", "accounting", "cli
 ENGINE = {
     "catalogue",
     "checkpoints",
+    "compilation_cache",
     "config",
     "cluster",
     "devices",

@@ -18,9 +18,10 @@ _LAYOUT = 1  # raised whenever a reader's result changes
 _INDEX = "index.json"
 
 
-def default_dir() -> Path:
-    """The folder named by FEDJAX_SPARSE_CACHE, else ~/.cache/fedjax-sparse."""
-    return Path(os.environ.get("FEDJAX_SPARSE_CACHE") or Path.home() / ".cache" / "fedjax-sparse")
+def folder(chosen: str | Path | None = None) -> Path:
+    """The chosen folder, else the one named by FEDJAX_SPARSE_CACHE, else ~/.cache/fedjax-sparse."""
+    named = chosen or os.environ.get("FEDJAX_SPARSE_CACHE")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "fedjax-sparse"
 
 
 def cached(cache_dir: Path, name: str, sources: Sequence[Path], read: Callable[[], Arrays]) -> Arrays:

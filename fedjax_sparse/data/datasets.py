@@ -204,7 +204,7 @@ def load(name: str, *, data_dir: str | Path | None = None, cache_dir: str | Path
             `.npz`, `.libsvm` or `.svm` (or `.gz` after these two); or the name, `name` or `name/config`, of an image
             classification set that tensorflow-datasets has prepared in the data folder.
         data_dir: The data folder; by default the one named by FEDJAX_SPARSE_DATA.
-        cache_dir: Where decoded arrays are kept; by default as `cache.default_dir` says.
+        cache_dir: Where decoded arrays are kept; by default as `cache.folder` says.
 
     Returns:
         Read-only arrays. Those from the data folder are memory-mapped from the second time on.
@@ -217,7 +217,7 @@ def load(name: str, *, data_dir: str | Path | None = None, cache_dir: str | Path
         from fedjax_sparse.data import synthetic  # which imports this module
 
         return synthetic.load(name)
-    cache_folder = Path(cache_dir).expanduser() if cache_dir else cache.default_dir()
+    cache_folder = cache.folder(cache_dir)
     if name == "digits":
         return _dataset(name, _digits(), DATASETS[name])
     if name.endswith(".npz"):  # not cached: it is as quick, and what is wrong with it must be said each time

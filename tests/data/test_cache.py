@@ -1,6 +1,7 @@
 """The cache: reads once, notices change and damage, and does without where it cannot write."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,6 +113,7 @@ def test_a_reader_that_fails_leaves_nothing(folder, source):
 
 def test_the_default_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("FEDJAX_SPARSE_CACHE", str(tmp_path))
-    assert cache.default_dir() == tmp_path
+    assert cache.folder() == tmp_path
+    assert cache.folder("~/chosen") == Path.home() / "chosen"
     monkeypatch.delenv("FEDJAX_SPARSE_CACHE")
-    assert cache.default_dir().parts[-2:] == (".cache", "fedjax-sparse")
+    assert cache.folder().parts[-2:] == (".cache", "fedjax-sparse")
