@@ -91,7 +91,14 @@ class RunConfig(Options):
     )
     augment: bool = option(False, "random crops and flips of training images, drawn by each client")
     dtype: Literal["float32", "float64", "bfloat16"] = option(
-        "float32", "precision of parameters and training"
+        "float32", "precision of parameters, states and messages, and of layers where nothing else is stated"
+    )
+    compute_dtype: Literal["bfloat16", "float32"] | None = option(
+        None, "precision of the layers' arithmetic; bfloat16 beside float32 parameters is mixed precision"
+    )
+    matmul_precision: Literal["default", "tensorfloat32", "float32"] = option(
+        "default",
+        "float32 products on accelerators: the fastest (TF32 on NVIDIA GPUs, bfloat16 on TPUs), or at least so precise",
     )
 
     partition: str = option("iid", "how examples are dealt to clients (`fedjax-sparse list partitions`)")

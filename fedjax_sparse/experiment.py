@@ -79,6 +79,8 @@ def build(config: RunConfig) -> Experiment:
     """
     compilation_cache.enable(config.cache_dir)
     jax.config.update("jax_enable_x64", config.dtype == "float64")
+    precision = None if config.matmul_precision == "default" else config.matmul_precision
+    jax.config.update("jax_default_matmul_precision", precision)
     dataset = _as_configured(
         datasets.load(config.dataset, data_dir=config.data_dir, cache_dir=config.cache_dir), config
     )
@@ -94,7 +96,12 @@ def build(config: RunConfig) -> Experiment:
     count = devices.choose(config.devices, config.places)
     name, options = spec.parse(config.model)
     model = models.build(
-        name, dataset.x_train.shape[1:], dataset.classes, dtype=jnp.dtype(config.dtype), **options
+        name,
+        dataset.x_train.shape[1:],
+        dataset.classes,
+        dtype=jnp.dtype(config.dtype),
+        compute_dtype=config.compute_dtype and jnp.dtype(config.compute_dtype),
+        **options,
     )
     setting = make_setting(
         dataset,

@@ -29,12 +29,12 @@ def dataset() -> Dataset:
     return Dataset("toy", x_train, y_train, x_test, y_test, "classification", 3, None, (0.0,), (1.0,))
 
 
-def setting(dtype: Any = jnp.float64, **options: Any) -> Setting:
+def setting(dtype: Any = jnp.float64, compute_dtype: Any = None, **options: Any) -> Setting:
     """The problem with a cohort of 4 of 7 clients, two local epochs in batches of 3, and 4 rounds."""
     data = dataset()
     parts = np.split(np.arange(40), np.cumsum(SIZES)[:-1])
     population = populations.build(data.x_train, data.y_train, parts)
-    model = models.build("mlp", (4,), 3, dtype=dtype, hidden=(5,))
+    model = models.build("mlp", (4,), 3, dtype=dtype, compute_dtype=compute_dtype, hidden=(5,))
     defaults: dict[str, Any] = {"rounds": ROUNDS, "cohort_size": 4, "local_epochs": 2, "batch_size": 3}
     return make_setting(data, model, population, **(defaults | options))
 

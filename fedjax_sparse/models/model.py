@@ -5,6 +5,7 @@ Axis letters: B batch, T time steps, L parameter leaves.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import math
@@ -50,7 +51,13 @@ class Model(NamedTuple):
 
 
 def build(
-    name: str, input_shape: tuple[int, ...], classes: int, *, dtype: Any = jnp.float32, **options: Any
+    name: str,
+    input_shape: tuple[int, ...],
+    classes: int,
+    *,
+    dtype: Any = jnp.float32,
+    compute_dtype: Any = None,
+    **options: Any,
 ) -> Model:
     """Makes a model of the registry.
 
@@ -58,7 +65,10 @@ def build(
         name: A key of `fedjax_sparse.models.MODELS`.
         input_shape: Of one example: (height, width, channels), (features,) or, for text, (time steps,).
         classes: Number of classes; for text the size of the vocabulary; for regression the number of targets.
-        dtype: Of parameters and computation.
+        dtype: Of parameters and, where `compute_dtype` is None, computation.
+        compute_dtype: Of the layers' inputs, weights and outputs; gradients come back in `dtype`. With bfloat16 this is
+            mixed precision (Micikevicius et al., arXiv:1710.03740; bfloat16 needs no scaling of the loss). BatchNorm
+            statistics and losses are computed in at least float32.
         **options: The model's own, such as `hidden` of the MLP; see its factory.
 
     Raises:
@@ -67,8 +77,9 @@ def build(
     if name not in MODELS:
         errors.unknown_name("model", name, MODELS)
     errors.check_range("classes", classes, 1)
-    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
-        raise errors.UsageError(f"dtype {jnp.dtype(dtype).name} needs JAX's 64-bit mode (jax_enable_x64)")
+    for kind in (dtype, compute_dtype or dtype):
+        if jax.dtypes.canonicalize_dtype(kind) != kind:
+            raise errors.UsageError(f"dtype {jnp.dtype(kind).name} needs JAX's 64-bit mode (jax_enable_x64)")
     module, function = MODELS[name][1].split(":")
     factory = getattr(importlib.import_module(f"fedjax_sparse.models.{module}"), function)
     parameters = inspect.signature(factory).parameters
@@ -77,7 +88,19 @@ def build(
         if option not in known:
             errors.unknown_name(f"option of model {name}", option, known)
         options[option] = _like(f"option {option} of model {name}", value, parameters[option].default)
-    return factory(tuple(input_shape), classes, dtype=dtype, **options)
+    make = functools.partial(factory, tuple(input_shape), classes, **options)
+    model = make(dtype=dtype)
+    return model if compute_dtype is None else _computing_as(make(dtype=compute_dtype), model, compute_dtype)
+
+
+def _computing_as(lower: Model, model: Model, dtype: Any) -> Model:
+    """`model` with the layers of `lower`, the same model in `dtype`."""
+
+    def apply(variables, x, **how):
+        params = jax.tree.map(lambda leaf: leaf.astype(dtype), variables.params)
+        return lower.apply(variables._replace(params=params), x, **how)
+
+    return model._replace(apply=apply)
 
 
 def _like(what: str, value: Any, default: Any) -> Any:

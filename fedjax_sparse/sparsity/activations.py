@@ -99,9 +99,11 @@ def _pruning_ops(
         if name not in cached:
             return _pruned_in_backward(op, x, kernel, threshold(*fixed, present, floor))
         known = cached[name]
-        limit = jax.lax.cond(known >= 0, lambda: known, lambda: threshold(*fixed, present, floor))
+        limit = jax.lax.cond(
+            known >= 0, lambda: known, lambda: threshold(*fixed, present, floor).astype(known.dtype)
+        )
         cached[name] = jnp.where(jnp.all(kernel != 0), known, limit)
-        return _pruned_in_backward(op, x, kernel, limit)
+        return _pruned_in_backward(op, x, kernel, limit.astype(x.dtype))
 
     def dense(name, x, kernel):
         return layer(functools.partial(DEFAULT.dense, name), name, x, kernel)
