@@ -25,7 +25,7 @@ import numpy as np
 from fedjax_sparse import costs, errors, lr_schedule, models, registry
 from fedjax_sparse.data import partition, sampling
 from fedjax_sparse.entry import Entry
-from fedjax_sparse.hyperparameters import Hyperparameters
+from fedjax_sparse.hyperparameters import Hyperparameters, Scaffnew
 from fedjax_sparse.models import spec
 from fedjax_sparse.options import (
     AT_LEAST_ONE,
@@ -86,8 +86,8 @@ class RunConfig(Options):
     train_examples: int | None = option(
         None, "train on the first so many examples of the data set only", allowed=AT_LEAST_ONE
     )
-    scaling: Literal["standard", "unit"] = option(
-        "standard", "images to mean 0 and deviation 1 in each channel, or to the unit interval"
+    scaling: Literal["standard", "unit", "symmetric"] = option(
+        "standard", "images to mean 0 and deviation 1 in each channel, or to [0, 1], or to [-1, 1]"
     )
     augment: bool = option(False, "random crops and flips of training images, drawn by each client")
     dtype: Literal["float32", "float64", "bfloat16"] = option(
@@ -124,9 +124,13 @@ class RunConfig(Options):
     batch_size: int = option(16, "examples in a local step", allowed=AT_LEAST_ONE)
     client_lr: float = option(0.1, "learning rate of local SGD", allowed=POSITIVE)
     client_momentum: float = option(0.0, "momentum of local SGD, reset every round", allowed=FRACTION)
+    client_nesterov: bool = option(False, "Nesterov's form of that momentum")
     weight_decay: float = option(0.0, "L2 penalty in local training", allowed=NOT_NEGATIVE)
     clip_norm: float | None = option(None, "largest norm of a local gradient", allowed=POSITIVE)
     lr_schedule: str = option("constant", f"learning rate over the rounds: {lr_schedule.GRAMMAR}")
+    epoch_lr_schedule: str = option(
+        "constant", "learning rate over the local epochs of each round, in the same words"
+    )
 
     server_opt: Literal["sgd", "momentum", "adam"] = option("sgd", "optimizer of the server")
     server_lr: float = option(1.0, "learning rate of the server", allowed=POSITIVE)
@@ -185,6 +189,12 @@ def check(config: RunConfig) -> None:
     if last_seed > MAX_SEED:
         raise errors.UsageError(f"--seed + --seeds - 1 = {last_seed} is out of range; allowed: {SEED}")
     lr_schedule.factors(config.lr_schedule, config.rounds)
+    lr_schedule.factors(config.epoch_lr_schedule, config.local_epochs, "--epoch-lr-schedule")
+    if config.epoch_lr_schedule != "constant" and isinstance(config.hyper, Scaffnew):
+        raise errors.UsageError(
+            f"--epoch-lr-schedule = {config.epoch_lr_schedule!r} is not valid with {config.algorithm}, "
+            "whose control variates need one step size in a round; allowed: constant"
+        )
     if config.places > config.clients:
         raise errors.UsageError(
             f"--cohort-size = {config.cohort_size} is more than --clients = {config.clients}; "

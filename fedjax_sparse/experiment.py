@@ -116,9 +116,11 @@ def build(config: RunConfig) -> Experiment:
         batch_size=config.batch_size,
         client_lr=config.client_lr,
         client_momentum=config.client_momentum,
+        client_nesterov=config.client_nesterov,
         weight_decay=config.weight_decay,
         clip_norm=config.clip_norm,
         lr_schedule=config.lr_schedule,
+        epoch_lr_schedule=config.epoch_lr_schedule,
         server_opt=config.server_opt,
         server_lr=config.server_lr,
         server_momentum=config.server_momentum,
@@ -167,9 +169,10 @@ def prepare(config: RunConfig, experiment: Experiment) -> Ready:
 
 def _as_configured(dataset: datasets.Dataset, config: RunConfig) -> datasets.Dataset:
     """The data set with its images scaled and its training examples chosen as the configuration says."""
-    if config.scaling == "unit":
-        zeros, ones = (0.0,) * len(dataset.mean), (1.0,) * len(dataset.std)
-        dataset = dataclasses.replace(dataset, mean=zeros, std=ones)
+    if config.scaling != "standard" and dataset.x_train.dtype == np.uint8:
+        mean, std = (0.0, 1.0) if config.scaling == "unit" else (0.5, 0.5)
+        channels = len(dataset.mean)
+        dataset = dataclasses.replace(dataset, mean=(mean,) * channels, std=(std,) * channels)
     if config.train_examples is None:
         return dataset
     count = len(dataset.x_train)

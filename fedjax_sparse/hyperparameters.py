@@ -41,6 +41,9 @@ class Pruning(Hyperparameters):
     mask_from_values: bool = option(
         False, "a weight that is zero after a round is pruned, biases too (official code)"
     )
+    keep_momentum: bool = option(
+        False, "clients keep their momentum from round to round (official code)", paper="yes"
+    )
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,9 @@ class SalientGrads(Hyperparameters):
     saliency_loss: Literal["cross-entropy", "logit"] = option(
         "cross-entropy", "the model's loss, or minus the mean logit of the true class (official code)"
     )
+    saliency_mode: Literal["train", "eval"] = option(
+        "train", "whether dropout and batch statistics are on or off when clients score the weights"
+    )
     allocation: Literal["global", "erk"] = option(
         "global", "all layers in one ranking, or a share for each layer", paper="global"
     )
@@ -130,6 +136,11 @@ class SSFL(SalientGrads):
 
     saliency_weighting: Literal["uniform", "examples"] = option(
         "examples", "how much a client's scores count", paper="examples"
+    )
+    saliency_mode: Literal["train", "eval"] = option(
+        "eval",
+        "whether dropout and batch statistics are on or off when clients score the weights",
+        paper="eval",
     )
     clip_living: bool = option(True, "clip the norm of the masked gradient, not of the whole", paper="yes")
     keep_ties: bool = option(True, "keep every entry as large as the smallest one kept", paper="yes")
@@ -228,12 +239,13 @@ class FFL(ErrorFeedback):
 
 @dataclass(frozen=True)
 class TopK(Hyperparameters):
-    """TopK of a model: its weights of largest magnitude are kept, all layers in one ranking."""
+    """TopK of a model: its weights of largest magnitude are kept."""
 
     sparsity: float = option(0.9, "fraction of zeros after TopK", allowed=SPARSITY)
     scope: Literal["all", "kernels"] = option(
         "kernels", "what may be pruned: kernels only, or all trainable scalars"
     )
+    layerwise: bool = option(False, "prune every leaf to the sparsity, not all leaves together")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""Client learning rates over the rounds of a run, written as one short text. No JAX here.
+"""Client learning rates over the rounds of a run, or the epochs of a round, as one short text. No JAX here.
+
+Over epochs, read "epoch" for "round" and E, the local epochs, for T.
 
 The factor on the learning rate in round t of T, constant within the round; F is in (0, 1]:
 
@@ -29,17 +31,18 @@ _FORMS = {
 }
 
 
-def factors(schedule: str, rounds: int) -> list[float]:
+def factors(schedule: str, rounds: int, flag: str = "--lr-schedule") -> list[float]:
     """The factor on the learning rate in each of rounds 1..T.
 
     Args:
         schedule: As above.
         rounds: T.
+        flag: The option that holds the text, for errors.
 
     Raises:
         UsageError: the text is no schedule, or its factor is out of range.
     """
-    name, factor, milestones = _parse(schedule)
+    name, factor, milestones = _parse(schedule, flag)
     each_round = range(1, rounds + 1)
     if name == "exponential":
         horizon = milestones[0] if milestones else rounds
@@ -53,7 +56,7 @@ def factors(schedule: str, rounds: int) -> list[float]:
     return [1.0] * rounds
 
 
-def _parse(schedule: str) -> tuple[str, float, list[int]]:
+def _parse(schedule: str, flag: str) -> tuple[str, float, list[int]]:
     """Name, factor (0 where none is stated) and milestones (or the horizon) of a schedule."""
     for name, form in _FORMS.items():
         if match := re.fullmatch(form, schedule):
@@ -63,9 +66,9 @@ def _parse(schedule: str) -> tuple[str, float, list[int]]:
             except ValueError:
                 break
             if factor:
-                errors.check_range(f"F in --lr-schedule {schedule}", value, 0, 1, low_open=True)
+                errors.check_range(f"F in {flag} {schedule}", value, 0, 1, low_open=True)
             rounds = [int(number) for number in milestones.split(",")] if milestones else []
             if name == "exponential" and rounds:
-                errors.check_range(f"H in --lr-schedule {schedule}", rounds[0], 1)
+                errors.check_range(f"H in {flag} {schedule}", rounds[0], 1)
             return name, value, rounds
-    raise errors.UsageError(f"--lr-schedule = {schedule!r} is not valid; allowed: {GRAMMAR}")
+    raise errors.UsageError(f"{flag} = {schedule!r} is not valid; allowed: {GRAMMAR}")

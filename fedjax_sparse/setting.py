@@ -73,9 +73,11 @@ def make_setting(
     batch_size: int = 32,
     client_lr: float = 0.1,
     client_momentum: float = 0.0,
+    client_nesterov: bool = False,
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
     lr_schedule: str = "constant",
+    epoch_lr_schedule: str = "constant",
     server_opt: str = "sgd",
     server_lr: float = 1.0,
     server_momentum: float = 0.9,
@@ -99,10 +101,12 @@ def make_setting(
         local_steps: Local steps in a round; rules where given.
         batch_size: B.
         client_lr: The clients' learning rate.
-        client_momentum: Heavy-ball momentum of the clients, restarted in every round.
+        client_momentum: Momentum of the clients, restarted in every round.
+        client_nesterov: Whether it is Nesterov's; else heavy-ball.
         weight_decay: L2 decay, added to the gradient.
         clip_norm: Largest norm of a local gradient; None for no clipping.
         lr_schedule: How `client_lr` changes over the rounds, see `fedjax_sparse.lr_schedule`.
+        epoch_lr_schedule: How it changes over the local epochs of each round, in the same words.
         server_opt: sgd, momentum or adam.
         server_lr: The server's learning rate.
         server_momentum: Momentum of `server_opt` momentum and adam.
@@ -125,16 +129,23 @@ def make_setting(
         )
     plan = make_plan(sizes, batch_size=batch_size, epochs=local_epochs, steps=local_steps)
     optimizer = functools.partial(
-        local_training.client_sgd, momentum=client_momentum, weight_decay=weight_decay, clip_norm=clip_norm
+        local_training.client_sgd,
+        momentum=client_momentum,
+        nesterov=client_nesterov,
+        weight_decay=weight_decay,
+        clip_norm=clip_norm,
     )
+    within = factors(epoch_lr_schedule, plan.passes, "--epoch-lr-schedule")
     variables = jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)))
     dtype = jax.tree.leaves(variables.params)[0].dtype
     preprocess = transforms.make_preprocess(dataset.mean, dataset.std, dtype, augment)
     rate = rate_by_round(client_lr, lr_schedule, rounds)
     federation = Federation(
-        loss=make_loss(model, preprocess, model.loss),
+        loss=make_loss(model, preprocess),
         loss_of=functools.partial(make_loss, model, preprocess),
-        train=local_training.local_sgd(optimizer, rate, plan),
+        train=local_training.local_sgd(optimizer, rate, plan, within),
+        client_optimizer=optimizer,
+        task=dataset.task,
         plan=plan,
         client_rate=rate,
         over_clients=make_over_clients(chunk, mesh),
@@ -186,20 +197,26 @@ def make_server_optimizer(name: str, rate: float, momentum: float) -> optax.Grad
 
 
 def make_loss(
-    model: Model, preprocess: Callable, of_each: Callable[[jax.Array, jax.Array], jax.Array]
+    model: Model,
+    preprocess: Callable,
+    of_each: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+    *,
+    train: bool = True,
 ) -> Callable[..., tuple[jax.Array, PyTree]]:
     """(variables, batch, ops) -> (mean training loss over the batch's examples, new statistics).
 
     Args:
         model: What is trained.
         preprocess: (x, key, train) -> model inputs.
-        of_each: (outputs, y) -> f[B], the loss of each example.
+        of_each: (outputs, y) -> f[B], the loss of each example; None for the model's own.
+        train: Whether the model is in training mode: dropout on, BatchNorm normalising by the batch.
     """
+    of_each = of_each or model.loss
 
     def loss(variables: Variables, batch: Batch, ops=DEFAULT):
         data_key, model_key = jax.random.split(batch.key)
         x = preprocess(batch.x, data_key, True)
-        outputs, stats = model.apply(variables, x, train=True, key=model_key, mask=batch.mask, ops=ops)
+        outputs, stats = model.apply(variables, x, train=train, key=model_key, mask=batch.mask, ops=ops)
         losses = jnp.where(batch.mask, of_each(outputs, batch.y), 0)
         return jnp.sum(losses) / jnp.maximum(jnp.sum(batch.mask), 1), stats
 

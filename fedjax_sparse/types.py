@@ -159,12 +159,14 @@ class Trained(NamedTuple):
         loss: f[], mean over the examples of all steps (0 where there were none).
         examples: i32[], examples passed through the model, padding not counted.
         steps: i32[], local steps taken.
+        moments: The optimiser's state after the last step.
     """
 
     variables: Variables
     loss: jax.Array
     examples: jax.Array
     steps: jax.Array
+    moments: PyTree = ()
 
 
 class Federation(NamedTuple):
@@ -172,10 +174,14 @@ class Federation(NamedTuple):
 
     Attributes:
         loss: (variables, batch, ops) -> (mean loss f[], new stats); without `ops` the model's own layers are used.
-        loss_of: ((outputs, y) -> f[B], the loss of each example) -> a `loss` with it in place of the model's own.
-        train: (gradient, variables, client, t, key, project, steps) -> `Trained`: local SGD. `gradient` is
+        loss_of: ((outputs, y) -> f[B] or None, train) -> a `loss` with that loss of each example in place of the
+            model's own, and the model in training mode or not.
+        train: (gradient, variables, client, t, key, project, steps, moments) -> `Trained`: local SGD. `gradient` is
             (variables, batch) -> (loss, new stats, gradients); `project` maps params to params after each step;
-            `steps` = (first, end) restricts or extends the plan's local steps.
+            `steps` = (first, end) restricts or extends the plan's local steps; `moments` is an optimiser state to
+            go on from.
+        client_optimizer: Learning rate -> the optax transformation of local SGD.
+        task: Of the data: "classification", "regression" or "text".
         plan: How much a client trains, see `fedjax_sparse.clients.local_training.Plan`.
         client_rate: Round number t -> the clients' learning rate.
         over_clients: (work, shared, client states, cohort, key) -> (sum of what was sent, client states, logs[C]),
@@ -190,8 +196,10 @@ class Federation(NamedTuple):
     """
 
     loss: Callable[..., tuple[jax.Array, PyTree]]
-    loss_of: Callable[[Callable[[jax.Array, jax.Array], jax.Array]], Callable[..., tuple[jax.Array, PyTree]]]
+    loss_of: Callable[..., Callable[..., tuple[jax.Array, PyTree]]]
     train: Callable[..., Trained]
+    client_optimizer: Callable[[jax.Array | float], optax.GradientTransformation]
+    task: Literal["classification", "regression", "text"]
     plan: Any
     client_rate: Callable[[jax.Array], jax.Array]
     over_clients: Callable[..., tuple[PyTree, PyTree, PyTree]]

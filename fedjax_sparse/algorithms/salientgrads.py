@@ -35,8 +35,8 @@ def salientgrads(federation: Federation, hyper: SalientGrads) -> Algorithm:
     Costs: w_0 to everyone and N saliencies back, then the mask as N bits, once. After that both sides send living
     values, without positions; `upload` "updates" sends those living weights that changed, with their positions.
 
-    SSFL (arXiv 2405.09037) is the same with saliencies weighted by examples, ties kept, and gradients that are masked
-    before they are clipped; its models, unlike here, score without dropout and augmentation.
+    SSFL (arXiv 2405.09037) is the same with saliencies weighted by examples, ties kept, models in evaluation mode as
+    they score (`saliency_mode`), and gradients that are masked before they are clipped.
 
     Departures: the paper's code takes minus the mean logit of the true class for the loss of the saliencies
     (`saliency_loss` "logit"; here cross-entropy), starts round 1 from a dense w_0 (`dense_start`; its first step is
@@ -52,7 +52,13 @@ def salientgrads(federation: Federation, hyper: SalientGrads) -> Algorithm:
     prunable = sum(masks.prunable_sizes(federation.params, among))
     whole = trees.size(federation.params) + federation.stats_size
     live = jnp.asarray(trees.sizes(federation.params), jnp.int32)
-    loss = federation.loss if hyper.saliency_loss == "cross-entropy" else federation.loss_of(minus_true_logit)
+    if hyper.saliency_loss == "logit" and federation.task != "classification":
+        raise errors.UsageError(
+            f"--saliency-loss = 'logit' is not valid for {federation.task} data; allowed: cross-entropy, "
+            "which stands for the model's own loss"
+        )
+    of_each = minus_true_logit if hyper.saliency_loss == "logit" else None
+    loss = federation.loss_of(of_each, train=hyper.saliency_mode == "train")
 
     def work(variables, client_state, client, key):
         scores, examples = mean_saliency(

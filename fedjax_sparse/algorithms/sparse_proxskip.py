@@ -1,18 +1,19 @@
 """Scaffnew (ProxSkip for federated learning) and what pruning makes of it: one engine; each method is its switches."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fedjax_sparse import errors, hyperparameters, trees
 from fedjax_sparse.accounting import dense_message, subset_message
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.clients.state_store import no_client_state
 from fedjax_sparse.server.aggregation import weighted_mean
-from fedjax_sparse.sparsity import masks, schedules
+from fedjax_sparse.sparsity import compression, masks, schedules
 from fedjax_sparse.types import (
     Algorithm,
     Cohort,
@@ -235,7 +236,9 @@ def proxskip(
     | fedavg-client-topk (h = 0) | - | - | TopK | - | - |
     | fedavg-server-topk (h = 0) | - | - | - | TopK | - |
 
-    TopK keeps the k largest weights of all prunable leaves together: kernels, or everything with `scope="all"`.
+    TopK keeps the k largest weights of all prunable leaves together: kernels, or everything with `scope="all"`. With
+    `layerwise` every leaf keeps its own share: where layers start from different scales, one ranking can empty a layer
+    at the first TopK, and LOCAL, which prunes after every step, never lets it come back.
 
     State. Server: the model. Clients: h_i, never sent. Up go the k weights of P_i with their positions, and what is
     not prunable; down goes x, counted by its non-zeros (xbar where clients need it before pruning). With partial
@@ -354,9 +357,19 @@ def keep_largest(kept: int, among: PyTree) -> Operator:
 
     def apply(params, gamma):
         del gamma
-        return masks.apply(masks.magnitude(params, kept, among), params)
+        return compression.top_k(params, kept, among)[0]
 
     return Operator(apply, kept)
+
+
+def keep_largest_of_each(kept: Sequence[int], among: PyTree) -> Operator:
+    """Keeps the `kept[i]` entries of largest magnitude of each leaf i in `among`; ties go to the first."""
+
+    def apply(params, gamma):
+        del gamma
+        return compression.top_k_per_leaf(params, np.asarray(kept, np.int32), among)[0]
+
+    return Operator(apply, sum(kept))
 
 
 def steps_by_coin(hyper: hyperparameters.Scaffnew) -> LocalSteps:
@@ -371,14 +384,16 @@ def _top_k(
 ) -> tuple[Operator, PyTree]:
     """TopK as the hyper-parameters have it, and the leaves that it chooses from."""
     among = masks.prunable(federation.kinds, masks.SCOPES[hyper.scope])
-    size = sum(masks.prunable_sizes(federation.params, among))
-    kept = schedules.round_pruned(size, hyper.sparsity)
-    if kept == 0:
+    sizes = masks.prunable_sizes(federation.params, among)
+    groups = [size for size in sizes if size] if hyper.layerwise else [sum(sizes)]
+    smallest = min(groups, default=0)
+    if schedules.round_pruned(smallest, hyper.sparsity) == 0:
         raise errors.UsageError(
-            f"--sparsity = {hyper.sparsity} keeps none of the {size} prunable weights; "
-            f"allowed: at most {1 - 1 / max(size, 1):.6g}"
+            f"--sparsity = {hyper.sparsity} keeps none of the {smallest} prunable weights"
+            f"{' of a layer' if hyper.layerwise else ''}; allowed: at most {1 - 1 / max(smallest, 1):.6g}"
         )
-    return keep_largest(kept, among), among
+    kept = [schedules.round_pruned(size, hyper.sparsity) for size in (sizes if hyper.layerwise else groups)]
+    return keep_largest_of_each(kept, among) if hyper.layerwise else keep_largest(kept[0], among), among
 
 
 def _kernels(federation: Federation) -> PyTree:

@@ -1,10 +1,11 @@
 """Local SGD of one client. Extra terms enter through the gradient function, masks through `project`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from fedjax_sparse.types import Batch, Client, PyTree, Trained, Variables
@@ -63,20 +64,30 @@ def local_sgd(
     optimizer: Callable[[jax.Array | float], optax.GradientTransformation],
     schedule: Callable[[jax.Array], jax.Array | float],
     plan: Plan,
+    within: Sequence[float] = (1.0,),
 ) -> Callable[..., Trained]:
-    """Builds `train(gradient, variables, client, t, key, project, steps)`, see `fedjax_sparse.types.Federation`.
+    """Builds `train(gradient, variables, client, t, key, project, steps, moments)`, see `types.Federation`.
 
     It takes the local steps that `plan` asks for, or only `steps = (first, end)` of them, which may be traced and may
-    go beyond the plan. Each call starts with a fresh optimiser state.
+    go beyond the plan. Each call starts with a fresh optimiser state unless it is given one.
 
     Args:
         optimizer: Learning rate -> the clients' optax transformation.
-        schedule: Round number t -> learning rate, constant within a round.
+        schedule: Round number t -> learning rate.
         plan: Batch size and amount of work.
+        within: Factors on that rate in a round's first, second, ... pass over the data; the last one stays.
     """
+    factors = jnp.asarray(np.asarray(within), jnp.result_type(float))
+    varies = any(factor != 1 for factor in within)
 
-    def train(gradient, variables, client, t, key, project=identity, steps=None):
-        opt = optimizer(schedule(t))
+    def optimizer_at(rate, client, j):
+        if not varies:
+            return optimizer(rate)
+        passes = j // jnp.maximum(plan.steps_per_pass(client.count), 1)
+        return optimizer(rate * factors[jnp.minimum(passes, len(within) - 1)])
+
+    def train(gradient, variables, client, t, key, project=identity, steps=None, moments=None):
+        rate = schedule(t)
         order_key, step_key = jax.random.split(key)
         rows = shuffled_rows(client, plan, order_key)
 
@@ -84,6 +95,7 @@ def local_sgd(
             variables, opt_state, loss_sum, examples = carry
             batch = take_batch(client, plan, rows, j, jax.random.fold_in(step_key, j))
             loss, stats, grads = gradient(variables, batch)
+            opt = optimizer_at(rate, client, j)
             updates, opt_state = opt.update(grads, opt_state, variables.params)
             params = project(optax.apply_updates(variables.params, updates))
             size = jnp.sum(batch.mask, dtype=jnp.int32)
@@ -95,13 +107,13 @@ def local_sgd(
         )
         start = (
             variables,
-            opt.init(variables.params),
+            optimizer(rate).init(variables.params) if moments is None else moments,
             jnp.zeros((), loss_type.dtype),
             jnp.zeros((), jnp.int32),
         )
-        variables, _, loss_sum, examples = jax.lax.fori_loop(first, end, step, start)
+        variables, moments, loss_sum, examples = jax.lax.fori_loop(first, end, step, start)
         taken = jnp.asarray(end - first, jnp.int32)
-        return Trained(variables, loss_sum / jnp.maximum(examples, 1), examples, taken)
+        return Trained(variables, loss_sum / jnp.maximum(examples, 1), examples, taken, moments)
 
     return train
 
@@ -110,7 +122,8 @@ def in_sequence(first: Trained, rest: Trained) -> Trained:
     """Two stretches of local steps, one after the other, as one."""
     examples = first.examples + rest.examples
     loss = (first.loss * first.examples + rest.loss * rest.examples) / jnp.maximum(examples, 1)
-    return Trained(rest.variables, loss.astype(rest.loss.dtype), examples, first.steps + rest.steps)
+    steps = first.steps + rest.steps
+    return Trained(rest.variables, loss.astype(rest.loss.dtype), examples, steps, rest.moments)
 
 
 def shuffled_rows(client: Client, plan: Plan, key: jax.Array) -> jax.Array:
@@ -139,11 +152,12 @@ def client_sgd(
     learning_rate: jax.Array | float,
     *,
     momentum: float = 0.0,
+    nesterov: bool = False,
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
 ) -> optax.GradientTransformation:
-    """SGD as PyTorch orders it: clip the gradient's global norm, add weight decay, then heavy-ball momentum."""
+    """SGD as PyTorch orders it: clip the gradient's global norm, add weight decay, then momentum."""
     parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm is not None else []
     if weight_decay:
         parts.append(optax.add_decayed_weights(weight_decay))
-    return optax.chain(*parts, optax.sgd(learning_rate, momentum=momentum or None))
+    return optax.chain(*parts, optax.sgd(learning_rate, momentum=momentum or None, nesterov=nesterov))

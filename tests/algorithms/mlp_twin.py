@@ -73,12 +73,17 @@ def local_sgd(
     steps: int,
     rate: float = 0.1,
     momentum: float = 0.0,
+    nesterov: bool = False,
+    velocity: Params | None = None,
     decay: float = 0.0,
     clip: float = np.inf,
     clip_living: bool = False,
 ) -> Params:
-    """Whole-batch steps, w = mask * (w - rate * velocity); the norm is clipped before the decay is added."""
-    velocity = {name: np.zeros_like(leaf) for name, leaf in w.items()}
+    """Whole-batch steps, w = mask * (w - rate * velocity); the norm is clipped before the decay is added.
+
+    A velocity that is given is where they go on from, and is updated in place.
+    """
+    velocity = {} if velocity is None else velocity
     for _ in range(steps):
         g = gradient(w, *data)
         if clip_living:
@@ -86,8 +91,10 @@ def local_sgd(
         norm = np.sqrt(sum((leaf**2).sum() for leaf in g.values()))
         shrink = min(1.0, clip / norm)
         for name in NAMES:
-            velocity[name] = momentum * velocity[name] + shrink * g[name] + decay * w[name]
-        w = {name: mask[name] * (w[name] - rate * velocity[name]) for name in NAMES}
+            g[name] = shrink * g[name] + decay * w[name]
+            velocity[name] = momentum * velocity.get(name, 0.0) + g[name]
+        ahead = {name: g[name] + momentum * velocity[name] for name in NAMES} if nesterov else velocity
+        w = {name: mask[name] * (w[name] - rate * ahead[name]) for name in NAMES}
     return w
 
 

@@ -34,10 +34,16 @@ def sparsity(t, rounds, *, final, start=1, frequency=1, exponent=3):
     return value if t > start and value > 0 else 0.0
 
 
-def global_twin(problem, w, t, mask, *, final, layerwise=False, **local):
-    """One round of FedSparsify-Global: train under the mask, merge, purge."""
+def global_twin(problem, w, t, mask, *, final, layerwise=False, velocities=None, **local):
+    """One round of FedSparsify-Global: train under the mask, merge, purge. `velocities` are those of clients."""
     ids, present = problem.sampler.draw(0, t)
-    trained = [twin.local_sgd(w, mask, twin.client_data(problem, i), steps=3, **local) for i in ids[present]]
+    velocities = {} if velocities is None else velocities
+    trained = [
+        twin.local_sgd(
+            w, mask, twin.client_data(problem, i), steps=3, velocity=velocities.setdefault(i, {}), **local
+        )
+        for i in ids[present]
+    ]
     w = twin.weighted_mean(trained, np.asarray(toy.SIZES)[ids[present]])
     s = sparsity(t, 6, final=final)
     groups = [[name] for name in twin.NAMES] if layerwise else [list(twin.NAMES)]
@@ -51,13 +57,15 @@ def global_twin(problem, w, t, mask, *, final, layerwise=False, **local):
     return {name: w[name] * mask[name] for name in twin.NAMES}, mask
 
 
-def local_twin(problem, w, t, mask, *, final, floor, voters, extra, **local):
+def local_twin(problem, w, t, mask, *, final, floor, voters, extra, velocities=None, **local):
     """One round of FedSparsify-Local: train, purge at the client, train again, vote, merge."""
     ids, present = problem.sampler.draw(0, t)
     keep = SIZE - int(sparsity(t, 6, final=final) * SIZE)
     trained, ballots = [], []
     for i in ids[present]:
         data = twin.client_data(problem, i)
+        if velocities is not None:
+            local["velocity"] = velocities.setdefault(i, {})
         w_i = twin.local_sgd(w, mask, data, steps=3, **local)
         m_i = twin.unflat(twin.the_largest(np.abs(twin.flat(w_i)), twin.flat(mask), keep), w)
         w_i = {name: w_i[name] * m_i[name] for name in twin.NAMES}
@@ -98,6 +106,37 @@ def test_global_agrees_with_its_twin(layerwise, official):
 
     hyper = {"layerwise": layerwise, "keep_ties": official, "mask_from_values": official}
     assert_same_rounds("fedsparsify-global", step, problem, sparsity=0.8, **hyper)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("name", VARIANTS[:2])
+def test_momentum_that_clients_keep_agrees_with_the_twins(name, nesterov):
+    """The cohorts overlap, so that some clients go on with a velocity and others start."""
+    problem = setting(client_momentum=0.9, client_nesterov=nesterov)
+    ids = [set(problem.sampler.draw(0, t)[0]) for t in (1, 2, 3)]
+    assert ids[0] & ids[1]
+    assert ids[0] ^ ids[1]
+    velocities = {}
+
+    def step(*where):
+        options = {"final": 0.8, "momentum": 0.9, "nesterov": nesterov, "velocities": velocities}
+        if name == "fedsparsify-global":
+            return global_twin(*where, **options)
+        return local_twin(*where, floor=False, voters=False, extra=2, **options)
+
+    extra = {"fine_tuning_epochs": 2} if name == "fedsparsify-local" else {}
+    assert_same_rounds(name, step, problem, sparsity=0.8, keep_momentum=True, **extra)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_without_momentum_there_is_none_to_keep(name):
+    problem = setting()
+    runs = [
+        twin.rounds_of(toy.algorithm(name, problem, sparsity=0.8, keep_momentum=keep), problem, 3)
+        for keep in (False, True)
+    ]
+    for (plain, _), (keeping, _) in zip(*runs, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, plain, keeping)
 
 
 @pytest.mark.parametrize(
