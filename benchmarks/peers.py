@@ -1,0 +1,146 @@
+"""The same federated work in fedjax_sparse, pfl-research, Flower, FedJAX and plain PyTorch, side by side on a CPU.
+
+    python -m benchmarks.peers                                  # the latest FedJAX release, on an old JAX
+    python -m benchmarks.peers --fedjax PATH                    # a checkout of FedJAX, on the JAX of this environment
+    python -m benchmarks.peers --peers torch --workloads mlp    # a part
+
+Everyone trains the same network (the numbers of parameters are compared) with plain SGD, one pass over shuffled
+batches at each client of a random cohort, and averages; nobody evaluates. A framework runs in a process of its own, in
+an environment that the first call makes (pip; a few minutes and 5 GB; pip's own configuration chooses another package
+index, such as one with CPU builds of PyTorch). For a workload all processes start, compile and train two rounds; then
+they take turns, about a second each, in which the others are stopped. `ours` is one device that has all cores, `ours,
+2 devices` has one core for each. Flower's clients train in Ray actors, one for each core; Ray's start is not counted.
+
+About ten minutes on two cores once the environments are there. Targets, on two cores: softmax regression at least 20
+times as fast as pfl and 10 times as FedJAX, the perceptron 5 times as PyTorch, the convolutional networks 1.3 times as
+the fastest peer.
+"""
+
+import contextlib
+import functools
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks import timing
+from benchmarks.peer_workers.process import Framework, PeerError, Worker
+from benchmarks.timing import Times
+from benchmarks.workloads import WORKLOADS
+
+TURN = 1.0  # seconds that a turn is to take, within `MOST_ROUNDS`
+MOST_ROUNDS = 10
+
+TORCH = ["torch==2.13.0", "numpy"]  # first, lest something else choose a build with CUDA
+OLD_JAX = ["fedjax==0.0.17", "jax==0.5.3", "jaxlib==0.5.3", "dm-haiku==0.0.14"]
+
+
+def frameworks(fedjax: Path | None) -> dict[str, Framework]:
+    """By name; the fedjax of a checkout runs on the JAX of this environment."""
+    if fedjax is None:
+        jax_peer = Framework("fedjax_worker.py", (), (OLD_JAX,), "fedjax-release", "old JAX")
+    else:
+        jax = f"jax=={importlib.metadata.version('jax')}"
+        jax_peer = Framework("fedjax_worker.py", (), ([jax, str(fedjax)],), "fedjax-checkout", "checkout")
+    devices = os.cpu_count() or 1
+    return {
+        "ours": Framework("ours_worker.py", ("1",)),
+        f"ours, {devices} devices": Framework("ours_worker.py", (str(devices),)),
+        "torch": Framework("torch_worker.py", (), (TORCH,), "torch"),
+        "pfl": Framework("pfl_worker.py", (), (TORCH, ["pfl==0.6.0"]), "pfl"),
+        "fedjax": jax_peer,
+        "flower": Framework(
+            "flower_worker.py", (), (TORCH, ["flwr[simulation]==1.41.0", "ray==2.55.1"]), "flower"
+        ),
+    }
+
+
+def measure(name: str, chosen: Mapping[str, Framework], envs: Path, repeats: int) -> list[dict[str, Any]]:
+    """A row for each framework; of one that failed, with the reason."""
+    workers: dict[str, Worker] = {}
+    failures: dict[str, str] = {}
+    seconds: dict[str, list[float]] = {label: [] for label in chosen}
+    with contextlib.ExitStack() as stack:
+
+        def attempt(label: str, action: Callable[[], None]) -> None:
+            if label not in failures:
+                try:
+                    action()
+                except PeerError as failure:
+                    failures[label] = str(failure)
+
+        def start(label: str) -> None:
+            workers[label] = Worker(chosen[label], name, envs)
+            stack.callback(workers[label].end)
+
+        def turn(label: str) -> None:
+            rounds = min(max(round(TURN / workers[label].ready["seconds"]), 1), MOST_ROUNDS)
+            seconds[label].append(workers[label].run(rounds) / rounds)
+
+        for label in chosen:
+            attempt(label, functools.partial(start, label))
+        check_parameters(name, {label: worker.ready["parameters"] for label, worker in workers.items()})
+        for _ in range(repeats):
+            for label in chosen:
+                attempt(label, functools.partial(turn, label))
+    medians = {label: Times(tuple(seconds[label])).median for label in chosen if label not in failures}
+    return [
+        row(name, label, medians, failures.get(label) or describe(framework, workers[label]))
+        for label, framework in chosen.items()
+    ]
+
+
+def check_parameters(workload: str, counts: Mapping[str, int]) -> None:
+    """Ends the program unless everyone trains a network of the same size."""
+    if len(set(counts.values())) > 1:
+        sys.exit(f"{workload}: the numbers of parameters differ: {dict(counts)}")
+
+
+def describe(framework: Framework, worker: Worker) -> str:
+    """The versions that a worker reported."""
+    versions = [f"{package} {version}" for package, version in worker.ready["versions"].items()]
+    return ", ".join([*versions, *filter(None, [framework.note])])
+
+
+def row(workload: str, label: str, medians: Mapping[str, float], note: str) -> dict[str, Any]:
+    """Of the table; `time / ours` above 1 means that ours is faster. `medians`: seconds a round, by framework."""
+    own = medians.get(label)
+    ratios = {
+        f"time / {ours}": own / medians[ours] if own and ours in medians else None
+        for ours in frameworks(None)
+        if ours.startswith("ours")
+    }
+    return {
+        "workload": workload,
+        "framework": label,
+        "ms a round": own and 1000 * own,
+        "clients/s": own and WORKLOADS[workload].cohort / own,
+        **ratios,
+        "versions": note,
+    }
+
+
+def main() -> int:
+    """Makes what environments are missing, runs everything and prints the table."""
+    parser = timing.arguments(__doc__, "peers")
+    everyone = [name for name in frameworks(None) if not name.startswith("ours")]
+    parser.add_argument("--peers", nargs="+", choices=everyone, default=everyone)
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--fedjax", type=Path, help="a checkout of FedJAX, in place of the release")
+    parser.add_argument("--envs", type=Path, default=Path("runs/peers-envs"), help="folder of environments")
+    args = parser.parse_args()
+    args.envs.mkdir(parents=True, exist_ok=True)
+    chosen = {
+        name: framework
+        for name, framework in frameworks(args.fedjax).items()
+        if name.startswith("ours") or name in args.peers
+    }
+    rows = [row for name in args.workloads for row in measure(name, chosen, args.envs, args.repeats)]
+    timing.report(args.out, rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
