@@ -1,0 +1,75 @@
+"""What sparsity costs in time: a round of each registered algorithm against one of FedAvg, side by side.
+
+    python -m benchmarks.overhead [--workload mlp] [--only sparsyfed flare ...]
+
+The same clients, batches and number of local steps for all; where an algorithm sets that number itself, an option makes
+it that of the others, and the column `options` says so. Sparsities and all else are the defaults. Rounds are early
+ones of a run of 200, in which FedSparsify prunes in every round and one-shot pruning not yet. What comes before
+round 1, such as finding a mask, is left out. About ten minutes on two cores, most of it compilation.
+
+Targets: at most 1.25 times FedAvg's round, and for SparsyFed, which prunes activations in every local step, 2.
+"""
+
+import gc
+import sys
+from typing import Any
+
+import jax
+
+from benchmarks import ours, timing
+from benchmarks.workloads import WORKLOADS, Workload
+from fedjax_sparse import registry
+from fedjax_sparse.entry import LOCAL_WORK, Entry
+
+ROUNDS = 3  # in one timed call
+RUN = 200  # rounds of the run whose first ones are timed
+TARGET, TARGET_OF = 1.25, {"sparsyfed": 2.0}
+AT_ONCE = 5  # compiled programs are kept that long: beyond some thirty, XLA runs out of memory maps
+
+
+def hyper_of(entry: Entry, steps: int) -> dict[str, Any]:
+    """What gives the algorithm as many local steps as the others take."""
+    takes_coins = set(LOCAL_WORK) <= set(entry.unused)
+    return {"coin": "fixed", "probability": 1 / steps} if takes_coins else {}
+
+
+def compare(workload: Workload, entries: list[Entry], repeats: int) -> list[dict[str, Any]]:
+    """A row for each algorithm; they and FedAvg take turns."""
+    setting = ours.setting_of(workload, clients=workload.cohort, rounds=RUN)
+    hyper = {entry.name: hyper_of(entry, workload.steps) for entry in entries}
+    rounds = {name: ours.make_rounds(setting, name, **hyper.get(name, {})) for name in ("fedavg", *hyper)}
+    runs = {name: lambda run=run: run(ROUNDS) for name, run in rounds.items()}
+    times = timing.interleaved(runs, repeats)
+    dense = times.pop("fedavg").median
+    return [
+        {
+            "algorithm": name,
+            "ms a round": 1000 * taken.median / ROUNDS,
+            "fedavg, ms": 1000 * dense / ROUNDS,
+            "ratio": taken.median / dense,
+            "target": TARGET_OF.get(name, TARGET),
+            "options": ", ".join(f"{key} = {value}" for key, value in hyper[name].items()),
+        }
+        for name, taken in times.items()
+    ]
+
+
+def main() -> int:
+    """Times all algorithms, a few at a time."""
+    parser = timing.arguments(__doc__, "overhead")
+    parser.add_argument("--workload", choices=WORKLOADS, default="mlp")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="algorithms; all by default")
+    args = parser.parse_args()
+    names = args.only or [name for name in registry.algorithms() if name != "fedavg"]
+    entries = [registry.entry(name) for name in names]
+    rows = []
+    for first in range(0, len(entries), AT_ONCE):
+        rows += compare(WORKLOADS[args.workload], entries[first : first + AT_ONCE], args.repeats)
+        jax.clear_caches()
+        gc.collect()
+    timing.report(args.out, rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
