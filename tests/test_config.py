@@ -76,6 +76,7 @@ def test_all_clients_can_be_the_cohort():
         ({"participation": "7-of-9"}, r"'7-of-9' does not fit"),
         ({"weighting": "example"}, r"unknown --weighting 'example'; did you mean 'examples'"),
         ({"lr_schedule": "decay"}, r"--lr-schedule = 'decay' is not valid"),
+        ({"epoch_lr_schedule": "cosine:2"}, r"F in --epoch-lr-schedule cosine:2 = 2.0 is out of range"),
         ({"seed": -1}, r"--seed = -1 is out of range"),
         ({"seed": 2**31 - 1, "seeds": 2}, r"--seed \+ --seeds - 1 = 2147483648 is out of range"),
         ({"dropout": 1.0}, r"--dropout = 1.0 is out of range; allowed: \[0, 1\)"),
@@ -85,6 +86,14 @@ def test_what_is_not_allowed_is_refused_in_one_line(values, message):
     with pytest.raises(UsageError, match=message) as caught:
         configure("fedsparsify-global", **values)
     assert "\n" not in str(caught.value)
+
+
+def test_control_variates_want_one_step_size_in_a_round():
+    with pytest.raises(
+        UsageError, match="is not valid with scaffnew, whose control variates need one step size"
+    ):
+        configure("scaffnew", epoch_lr_schedule="cosine")
+    configure("fedavg", epoch_lr_schedule="cosine")
 
 
 def test_hyperparameters_must_belong_to_the_algorithm():

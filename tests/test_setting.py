@@ -9,7 +9,8 @@ import optax
 import pytest
 
 from fedjax_sparse.errors import UsageError
-from fedjax_sparse.setting import make_plan, make_server_optimizer, rate_by_round
+from fedjax_sparse.setting import make_loss, make_plan, make_server_optimizer, rate_by_round
+from fedjax_sparse.types import Batch
 from tests import toy
 
 
@@ -47,6 +48,22 @@ def test_steps_ask_for_enough_passes_of_the_smallest_client():
 def test_a_chunk_larger_than_the_cohort_is_refused(chunk):
     with pytest.raises(UsageError, match="1 to 4"):
         toy.setting(jnp.float32, chunk=chunk)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_a_loss_puts_the_model_in_training_mode_or_not(train):
+    setting, modes = toy.setting(jnp.float32), []
+
+    def apply(variables, x, *, train, **how):
+        modes.append(train)
+        return setting.model.apply(variables, x, train=train, **how)
+
+    loss = make_loss(setting.model._replace(apply=apply), setting.preprocess, train=train)
+    data = toy.dataset()
+    batch = Batch(data.x_train[:4], data.y_train[:4], jnp.ones(4, bool), jax.random.key(0), jnp.int32(0))
+    variables = setting.model.init(jax.random.key(1))
+    assert loss(variables, batch)[0] == setting.federation.loss(variables, batch)[0]  # it has no dropout
+    assert modes == [train]
 
 
 def test_statistics_are_counted_with_the_message():

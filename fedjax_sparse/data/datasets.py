@@ -18,6 +18,7 @@ __all__ = ["DATASETS", "Dataset", "Entry", "load"]
 
 _LIBSVM_SUFFIXES = (".libsvm", ".svm", ".libsvm.gz", ".svm.gz")
 _DIGITS_TEST_EVERY = 5
+_ARRAYS = "arrays x_train, y_train, x_test, y_test"
 _MOMENTS_BLOCK = 4096  # examples at a time
 
 
@@ -29,6 +30,7 @@ class Entry:
         description: One line.
         folder: Where its files are, below the data folder; empty if it needs none.
         formats: The forms in which its files are read, the first complete one being used.
+        made_of: For files that nobody distributes: of what they are made, and what is in them.
         prepared: Where tensorflow-datasets' VERSION/ may be, below `folder`; None if it has no such set.
         natural: Whether its training examples have natural owners.
         classes: Outputs of a model; None where the data say (the vocabulary of a text).
@@ -41,6 +43,7 @@ class Entry:
     description: str
     folder: str = ""
     formats: tuple[Format, ...] = ()
+    made_of: str = ""
     prepared: str | None = None
     natural: bool = False
     classes: int | None = None
@@ -59,7 +62,7 @@ class Entry:
     @property
     def forms(self) -> str:
         """The files to put there, for people."""
-        forms = [str(form) for form in self.formats]
+        forms = [f"{form}{self.made_of and ', made of '}{self.made_of}" for form in self.formats]
         if self.prepared:
             forms.append(
                 f"{Path(self.prepared, 'VERSION')}/ as prepared by tensorflow-datasets in ArrayRecord"
@@ -158,6 +161,27 @@ DATASETS: dict[str, Entry] = {
         "shakespeare",
         text.TINY_SHAKESPEARE,
     ),
+    "femnist": Entry(
+        "28x28 grey handwritten digits and letters (LEAF), 62 classes",
+        "femnist",
+        tables.npz("femnist.npz"),
+        made_of=f"LEAF's FEMNIST: {_ARRAYS}; x uint8 [M, 28, 28]",
+        classes=62,
+    ),
+    "speech_commands": Entry(
+        "32x32 spectrograms of spoken words, 35 classes",
+        "speech_commands",
+        tables.npz("speech_commands.npz"),
+        made_of=f"Speech Commands v0.02: {_ARRAYS}; x uint8 [M, 32, 32], one spectrogram to an utterance",
+        classes=35,
+    ),
+    "tiny_imagenet": Entry(
+        "64x64 colour photographs, 200 classes",
+        "tiny_imagenet",
+        tables.npz("tiny_imagenet.npz"),
+        made_of=f"Tiny-ImageNet-200: {_ARRAYS}; x uint8 [M, 64, 64, 3], its validation images for testing",
+        classes=200,
+    ),
     "a9a": Entry(
         "census incomes, 32,561 + 16,281, 123 binary features, 2 classes",
         "libsvm",
@@ -222,6 +246,8 @@ def load(name: str, *, data_dir: str | Path | None = None, cache_dir: str | Path
         return _dataset(name, _digits(), DATASETS[name])
     if name.endswith(".npz"):  # not cached: it is as quick, and what is wrong with it must be said each time
         path, entry = Path(name).expanduser(), Entry("an npz file")
+        if not path.is_file():
+            raise UsageError(f"{path}: no such file")
         return _dataset(name, _read(_Source([path], lambda: tables.parse_npz(read_file(path))), entry), entry)
     if name.endswith(_LIBSVM_SUFFIXES):
         entry, source = Entry("a LIBSVM file"), _libsvm_source(Path(name).expanduser())

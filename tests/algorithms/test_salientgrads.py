@@ -128,6 +128,21 @@ def test_order_of_the_clients_leaves_the_mask_unchanged():
     assert_same_mask(mask, shuffled)
 
 
+def test_a_model_without_dropout_scores_alike_in_both_modes():
+    masks = [prepared(setting(), "salientgrads", saliency_mode=mode)[0] for mode in ("train", "eval")]
+    assert_same_mask(*masks)
+
+
+@pytest.mark.parametrize("task", ["regression", "text"])
+def test_raw_logits_are_for_classes_alone(task):
+    problem = setting()
+    problem = problem._replace(federation=problem.federation._replace(task=task))
+    with pytest.raises(
+        errors.UsageError, match=f"--saliency-loss = 'logit' is not valid for {task} data; allowed: cross"
+    ):
+        toy.algorithm("salientgrads", problem, saliency_loss="logit")
+
+
 def test_identical_clients_are_one_client():
     problem = setting()
     held = problem.population

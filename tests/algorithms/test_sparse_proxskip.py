@@ -524,6 +524,10 @@ def test_partial_participation_is_warned_about_and_full_is_not():
             {"sparsity": 0.999},
             "--sparsity = 0.999 keeps none of the 35 prunable weights; allowed: at most 0.971429",
         ),
+        (
+            {"sparsity": 0.97, "layerwise": True},
+            "--sparsity = 0.97 keeps none of the 15 prunable weights of a layer; allowed: at most 0.933333",
+        ),
         ({"variant": "v3"}, "unknown --variant 'v3'"),
     ],
 )
@@ -556,6 +560,30 @@ def test_what_is_not_prunable_travels_dense(scope, prunable):
     chosen = [leaf for leaf in jax.tree.leaves(deployed.params) if scope == "all" or leaf.ndim == 2]
     assert sum(int(jnp.count_nonzero(leaf)) for leaf in chosen) == kept
     assert sum(int(jnp.count_nonzero(leaf)) for leaf in jax.tree.leaves(own.params)) > kept
+
+
+@pytest.mark.parametrize("name", ["sparse-proxskip-local", "fedavg-server-topk"])
+def test_layerwise_every_leaf_keeps_its_own_share(name):
+    """Even where one ranking would empty a layer; under it, that layer is empty."""
+    setting = toy.setting(cohort_size=7, client_lr=1e-3)
+    cohort = populations.gather(
+        jax.tree.map(jnp.asarray, setting.population), jnp.arange(7), jnp.ones(7, bool)
+    )
+    server = setting.model.init(jax.random.key(0))
+    small = {"kernel": server.params["Dense_0"]["kernel"] * 1e-3, "bias": server.params["Dense_0"]["bias"]}
+    server = server._replace(params={**server.params, "Dense_0": small})
+    alive = {}
+    for layerwise in (True, False):
+        algorithm = toy.algorithm(name, setting, sparsity=0.8, layerwise=layerwise)
+        h = jax.vmap(algorithm.init_client, (None, 0))(server, jax.random.split(jax.random.key(0), 7))
+        state, _ = jax.jit(algorithm.round)(State(server, h), cohort, jnp.int32(1), jax.random.key(0))
+        kernels = [
+            leaf for leaf in jax.tree.leaves(algorithm.model(state.server, ()).params) if leaf.ndim == 2
+        ]
+        alive[layerwise] = [int(jnp.count_nonzero(leaf)) for leaf in kernels]
+        assert algorithm.declared[0].kept is not None
+        assert algorithm.declared[0].kept(1) == 7
+    assert alive == {True: [4, 3], False: [0, 7]}
 
 
 def test_fedavg_with_everything_kept_is_fedavg():

@@ -99,6 +99,39 @@ def test_momentum_and_decay_against_a_loop():
     np.testing.assert_allclose(out.variables.params["w"], w, rtol=1e-13)
 
 
+@pytest.mark.parametrize("count", [4, 7])
+def test_rates_of_the_epochs_of_a_round_start_anew_with_each(count):
+    """A gradient of one everywhere adds the rates up; five clients' worth of passes go beyond the three factors."""
+    within = (1.0, 0.5, 0.1)
+
+    def ones(variables, batch):
+        return jnp.zeros(()), (), {"w": jnp.ones(3)}
+
+    run = local_training.local_sgd(optax.sgd, lambda t: 0.1 * t, Plan(2, 5, None, 5), within)
+    start, key = Variables({"w": jnp.zeros(3)}), jax.random.key(0)
+    steps = -(-count // 2)
+    for t in (1, 2):
+        out = run(ones, start, client(count), jnp.int32(t), key)
+        np.testing.assert_allclose(
+            out.variables.params["w"], -0.1 * t * steps * (1 + 0.5 + 3 * 0.1), rtol=1e-13
+        )
+    begun = run(ones, start, client(count), jnp.int32(1), key, steps=(0, steps + 1))
+    rest = run(ones, begun.variables, client(count), jnp.int32(1), key, steps=(steps + 1, 5 * steps))
+    np.testing.assert_allclose(rest.variables.params["w"], -0.1 * steps * (1 + 0.5 + 3 * 0.1), rtol=1e-13)
+
+
+def test_momentum_goes_on_from_the_moments_that_are_given():
+    optimizer = lambda rate: local_training.client_sgd(rate, momentum=0.9)  # noqa: E731
+    run = local_training.local_sgd(optimizer, lambda t: 0.05, Plan(7, 4, None, 4))
+    start, one, key = Variables({"w": jnp.zeros(3)}), jnp.int32(1), jax.random.key(0)
+    whole = run(GRADIENT, start, client(7), one, key)
+    half = run(GRADIENT, start, client(7), one, key, steps=(0, 2))
+    rest = run(GRADIENT, half.variables, client(7), one, key, steps=(2, 4), moments=half.moments)
+    np.testing.assert_allclose(rest.variables.params["w"], whole.variables.params["w"], rtol=1e-13)
+    anew = run(GRADIENT, half.variables, client(7), one, key, steps=(2, 4))
+    assert jnp.max(jnp.abs(anew.variables.params["w"] - whole.variables.params["w"])) > 1e-3
+
+
 @pytest.mark.parametrize(("norm", "factor"), [(20.0, 0.5), (5.0, 1.0)])
 def test_clipping_shortens_only_long_gradients(norm, factor):
     optimizer = local_training.client_sgd(1.0, clip_norm=10.0)
