@@ -10,24 +10,33 @@ from benchmarks.workloads import LEARNING_RATE, Workload
 from fedjax_sparse import build_model, devices, make_algorithm, make_setting, simulation
 from fedjax_sparse.data import population
 from fedjax_sparse.data.datasets import Dataset
+from fedjax_sparse.models.model import Model
 from fedjax_sparse.setting import Setting
 
 ROUNDS = 1_000_000  # more than are ever timed; learning rates are constant
 
 
-def setting_of(workload: Workload, *, clients: int | None = None, spread: int = 1, **options: Any) -> Setting:
+def setting_of(
+    workload: Workload,
+    *,
+    clients: int | None = None,
+    spread: int = 1,
+    model: Model | None = None,
+    **options: Any,
+) -> Setting:
     """The workload with `options` of `make_setting`.
 
     Args:
         workload: What to run.
         clients: N, in place of the workload's own.
         spread: Devices that share the cohort.
+        model: In place of the workload's own, such as one in another precision.
         **options: Of `make_setting`; those of the workload are filled in.
     """
     x, y = workload.arrays(clients)
     pool_x, pool_y = x.reshape(-1, *workload.shape), y.reshape(-1)
     dataset = Dataset("synthetic", pool_x, pool_y, pool_x[:1], pool_y[:1], "classification", workload.classes)
-    model = build_model(workload.model, workload.shape, workload.classes)
+    model = model or build_model(workload.model, workload.shape, workload.classes)
     parts = np.arange(len(pool_y)).reshape(len(x), -1)
     shared: dict[str, Any] = {
         "rounds": ROUNDS,
