@@ -60,7 +60,8 @@ def test_a_loss_puts_the_model_in_training_mode_or_not(train):
 
     loss = make_loss(setting.model._replace(apply=apply), setting.preprocess, train=train)
     data = toy.dataset()
-    batch = Batch(data.x_train[:4], data.y_train[:4], jnp.ones(4, bool), jax.random.key(0), jnp.int32(0))
+    x, y = jnp.asarray(data.x_train[:4]), jnp.asarray(data.y_train[:4])
+    batch = Batch(x, y, jnp.ones(4, bool), jax.random.key(0), jnp.int32(0))
     variables = setting.model.init(jax.random.key(1))
     assert loss(variables, batch)[0] == setting.federation.loss(variables, batch)[0]  # it has no dropout
     assert modes == [train]
