@@ -87,7 +87,13 @@ def measure(name: str, chosen: Mapping[str, Framework], envs: Path, repeats: int
                 attempt(label, functools.partial(turn, label))
     medians = {label: Times(tuple(seconds[label])).median for label in chosen if label not in failures}
     return [
-        row(name, label, medians, failures.get(label) or describe(framework, workers[label]))
+        row(
+            name,
+            label,
+            medians,
+            failures.get(label)
+            or ", ".join(filter(None, [*workers[label].ready["made_of"], framework.note])),
+        )
         for label, framework in chosen.items()
     ]
 
@@ -96,12 +102,6 @@ def check_parameters(workload: str, counts: Mapping[str, int]) -> None:
     """Ends the program unless everyone trains a network of the same size."""
     if len(set(counts.values())) > 1:
         sys.exit(f"{workload}: the numbers of parameters differ: {dict(counts)}")
-
-
-def describe(framework: Framework, worker: Worker) -> str:
-    """The versions that a worker reported."""
-    versions = [f"{package} {version}" for package, version in worker.ready["versions"].items()]
-    return ", ".join([*versions, *filter(None, [framework.note])])
 
 
 def row(workload: str, label: str, medians: Mapping[str, float], note: str) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def row(workload: str, label: str, medians: Mapping[str, float], note: str) -> d
         "ms a round": own and 1000 * own,
         "clients/s": own and WORKLOADS[workload].cohort / own,
         **ratios,
-        "versions": note,
+        "made of": note,
     }
 
 

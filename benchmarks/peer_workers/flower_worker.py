@@ -6,15 +6,12 @@ Rounds are timed in the server's program, while Ray is running: its start is not
 # pyright: reportMissingImports=false
 # Flower and PyTorch are installed in the peers' environments only.
 
-import os
 import sys
 from collections.abc import Iterable
 
-import torch
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.server.grid import Grid
-from flwr.serverapp import ServerApp
+from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 from flwr.simulation import run_simulation
 
@@ -74,7 +71,6 @@ def server_app(name: str) -> ServerApp:
 
 
 def main(name: str) -> None:
-    torch.set_num_threads(os.cpu_count() or 1)
     run_simulation(
         server_app(name),
         client_app(name),

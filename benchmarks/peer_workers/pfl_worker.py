@@ -1,9 +1,8 @@
-"""pfl-research on PyTorch: `python pfl_worker.py WORKLOAD`; one process, all cores for each client."""
+"""pfl-research on PyTorch: `python pfl_worker.py WORKLOAD`; one process, on one thread or all."""
 
 # pyright: reportMissingImports=false
 # pfl and PyTorch are installed in the peers' environments only.
 
-import os
 import sys
 from collections.abc import Iterator
 
@@ -59,7 +58,6 @@ class Turns(TrainingProcessCallback):
 
 
 def main(name: str) -> None:
-    torch.set_num_threads(os.cpu_count() or 1)
     workload = WORKLOADS[name]
     x, y = torch_training.population(name)
 
@@ -70,7 +68,8 @@ def main(name: str) -> None:
     data = FederatedDataset(user, get_user_sampler("random", list(range(workload.clients))))
     network = Network(torch_training.model(name))
     model = PyTorchModel(network, torch.optim.SGD, torch.optim.SGD(network.parameters(), lr=1.0))
-    requests = protocol.turns(torch_training.parameters(network), ("pfl", "torch"))
+    size, choices = torch_training.parameters(network), torch_training.thread_choices()
+    requests = protocol.turns(size, ("pfl", "torch"), choices)
     FederatedAveraging().run(
         NNAlgorithmParams(
             central_num_iterations=FOREVER,

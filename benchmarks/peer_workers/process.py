@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 WORKERS = Path(__file__).parent
 LIMIT = 900  # seconds after which an answer is not waited for any longer
 
+SILENCE = {"FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0"}  # nobody is told of the runs
+
 
 class PeerError(Exception):
     """A framework could not be installed or run; the message says why."""
@@ -65,7 +67,7 @@ class Worker:
     def __init__(self, framework: Framework, workload: str, envs: Path):
         python = python_of(framework, envs)
         self.log = envs / f"{framework.script.removesuffix('.py')}-{workload}.log"
-        environment = os.environ | {"PYTHONPATH": str(WORKERS.parents[1])}
+        environment = os.environ | SILENCE | {"PYTHONPATH": str(WORKERS.parents[1])}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [python, WORKERS / framework.script, workload, *framework.arguments],

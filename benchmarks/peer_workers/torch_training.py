@@ -4,6 +4,8 @@
 # PyTorch is installed in the peers' environments only.
 
 import functools
+import os
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -46,14 +48,19 @@ def parameters(model: nn.Module) -> int:
 
 def tensors(x: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """uint8[N, examples, H, W, C] -> float[N, examples, C, H, W], normalised once and for all, and its labels."""
-    images = torch.from_numpy(x).permute(0, 1, 4, 2, 3).to(torch.float32) / 255
-    return images.contiguous(), torch.from_numpy(y).long()
+    images = torch.from_numpy(x).permute(0, 1, 4, 2, 3)  # in memory channels stay last, where CPUs want them
+    return images.to(torch.float32) / 255, torch.from_numpy(y).long()
+
+
+def thread_choices() -> dict[str, Callable[[], None]]:
+    """A thread for each core or, where steps are too small to be shared out, a single one."""
+    return {f"threads: {n}": functools.partial(torch.set_num_threads, n) for n in (os.cpu_count() or 1, 1)}
 
 
 @functools.cache
 def model(name: str) -> nn.Module:
     """The network of a workload, in training mode; always the same one."""
-    return network(WORKLOADS[name]).train()
+    return network(WORKLOADS[name]).to(memory_format=torch.channels_last).train()
 
 
 @functools.cache

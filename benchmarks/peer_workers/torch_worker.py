@@ -1,9 +1,8 @@
-"""Plain PyTorch: `python torch_worker.py WORKLOAD`; one process, one client after another, all cores for each."""
+"""Plain PyTorch: `python torch_worker.py WORKLOAD`; one process, one client after another, on one thread or all."""
 
 # pyright: reportMissingImports=false
 # PyTorch is installed in the peers' environments only.
 
-import os
 import sys
 
 import torch
@@ -13,11 +12,11 @@ from benchmarks.workloads import WORKLOADS
 
 
 def main(name: str) -> None:
-    torch.set_num_threads(os.cpu_count() or 1)
     workload = WORKLOADS[name]
     x, y = torch_training.population(name)
     model = torch_training.model(name)
-    for rounds in protocol.turns(torch_training.parameters(model), ("torch",)):
+    size, choices = torch_training.parameters(model), torch_training.thread_choices()
+    for rounds in protocol.turns(size, ("torch",), choices):
         for _ in range(rounds):
             one_round(model, x, y, workload.cohort, workload.batch)
 
