@@ -156,14 +156,21 @@ def prepare(config: RunConfig, experiment: Experiment) -> Ready:
 
     Raises:
         UsageError: It needs more memory than there is.
+        RunError: Not even compiling it fitted into memory.
     """
     while True:
         algorithm, setting = experiment.algorithm, experiment.setting
-        program, analysis = simulation.compile_ahead(algorithm, setting, config.seeds)
-        estimate = memory.estimate(analysis, setting)
-        if estimate.fits or config.chunk != "auto" or setting.chunk == 1:
-            estimate.check()
-            return Ready(experiment, program, estimate)
+        final = config.chunk != "auto" or setting.chunk == 1
+        try:
+            with memory.watched(setting.chunk):
+                program, analysis = simulation.compile_ahead(algorithm, setting, config.seeds)
+            estimate = memory.estimate(analysis, setting)
+            if estimate.fits or final:
+                estimate.check()
+                return Ready(experiment, program, estimate)
+        except memory.OutOfMemoryError:
+            if final:
+                raise
         experiment = build(dataclasses.replace(config, chunk=-(-setting.chunk // 2)))
 
 
@@ -281,7 +288,7 @@ def _drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None) ->
     recorder.set_status("running")
     done, stopping = start.round if start else 0, False
     with (
-        memory.watched(ready.memory),
+        memory.watched(experiment.setting.chunk, ready.memory),
         interrupts.collected(say) as received,
         display(STDERR, config.rounds, done) as shown,
     ):

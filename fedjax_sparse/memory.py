@@ -37,21 +37,17 @@ class Estimate(NamedTuple):
             f"training {self.chunk} clients at once"
         )
 
-    def options(self) -> str:
-        """What needs less, in words."""
-        smaller = f"--chunk {-(-self.chunk // 2)}, " if self.chunk > 1 else ""
-        return (
-            f"{smaller}--state-store host, more --devices, fewer --seeds, a smaller --model or --batch-size, "
-            "or --dtype bfloat16"
-        )
-
     def check(self) -> None:
         """Raises a `UsageError` with the numbers where the run cannot fit."""
         if not self.fits:
             raise UsageError(
                 f"the run needs about {human_bytes(self.needed)} to train {self.chunk} clients at once, but there are "
-                f"{human_bytes(self.available)}; allowed: {self.options()}"
+                f"{human_bytes(self.available)}; allowed: {smaller(self.chunk)}"
             )
+
+
+class OutOfMemoryError(RunError):
+    """Memory was asked for that is not there."""
 
 
 def estimate(block: Any, setting: Setting) -> Estimate:
@@ -67,15 +63,33 @@ def estimate(block: Any, setting: Setting) -> Estimate:
     return Estimate(each * shares, state_store.available_memory(1), setting.chunk)
 
 
+def smaller(chunk: int) -> str:
+    """What needs less than training so many clients at once, in words."""
+    fewer = f"--chunk {-(-chunk // 2)}, " if chunk > 1 else ""
+    return (
+        f"{fewer}--state-store host, more --devices, fewer --seeds, a smaller --model or --batch-size, "
+        "--compute-dtype bfloat16 or --dtype bfloat16"
+    )
+
+
 @contextlib.contextmanager
-def watched(estimate: Estimate) -> Iterator[None]:
-    """Turns running out of memory into a `RunError` with the estimate and what needs less."""
+def watched(chunk: int, estimate: Estimate | None = None) -> Iterator[None]:
+    """Turns running out of memory into an `OutOfMemoryError` with what needs less.
+
+    Args:
+        chunk: Clients trained at once.
+        estimate: Of the compiled run; None while it is being compiled.
+    """
     try:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise RunError(
-            f"out of memory; the estimate was {human_bytes(estimate.needed)} of {human_bytes(estimate.available)} "
-            f"with {estimate.chunk} clients at once; try {estimate.options()}"
+        expected = " while compiling"
+        if estimate is not None:
+            expected = (
+                f"; the estimate was {human_bytes(estimate.needed)} of {human_bytes(estimate.available)}"
+            )
+        raise OutOfMemoryError(
+            f"out of memory{expected} with {chunk} clients at once; try {smaller(chunk)}"
         ) from error

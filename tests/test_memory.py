@@ -1,11 +1,14 @@
 """What a run needs is said before it starts; what does not fit does not start; running out is one line."""
 
+import json
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sparse import devices, memory, setting, simulation
+from fedjax_sparse import checkpoints, devices, memory, setting, simulation
 from fedjax_sparse.cli import main
 from fedjax_sparse.clients import state_store
 from fedjax_sparse.config import configure
@@ -75,9 +78,49 @@ def test_running_out_of_memory_is_one_line(tmp_path, monkeypatch, capsys):
     assert "with 3 clients at once; try --chunk 2" in error
 
 
-def test_other_errors_pass(monkeypatch):
-    estimate = memory.Estimate(1, 2, 1)
-    with pytest.raises(RunError, match="out of memory"), memory.watched(estimate):
+def exhausted(*_, **__):
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 68719476736 bytes.")
+
+
+def test_running_out_keeps_the_records_and_the_last_checkpoint(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "run"
+    flags = ["--model", "softmax", "--rounds", "6", "--checkpoint-every", "2", "--eval-every", "2"]
+    draw = simulation.draw_cohorts
+    monkeypatch.setattr(simulation, "draw_cohorts", lambda *a: exhausted() if a[2] > 2 else draw(*a))
+    assert main(["run", "fedavg", *flags, "--out", str(out)]) == 1
+    assert "error: out of memory; the estimate was " in capsys.readouterr().err.splitlines()[-1]
+    assert [row["round"] for row in recorded(out)] == [2]
+    assert checkpoints.steps(out / "checkpoints") == [2]
+    monkeypatch.undo()
+    assert main(["resume", str(out)]) == 0
+    assert [row["round"] for row in recorded(out)] == [2, 4, 6]
+
+
+def recorded(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_compiling_that_runs_out_halves_an_automatic_chunk(monkeypatch):
+    """Some compilers refuse what does not fit, before anything can be analysed."""
+    monkeypatch.setattr(setting, "automatic_chunk", lambda capacity, devices: capacity)
+    compile_ahead = simulation.compile_ahead
+    monkeypatch.setattr(
+        simulation, "compile_ahead", lambda a, s, k: exhausted() if s.chunk > 2 else compile_ahead(a, s, k)
+    )
+    assert ready().experiment.config.chunk == 2
+
+
+def test_compiling_that_runs_out_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(simulation, "compile_ahead", exhausted)
+    flags = ["--model", "softmax", "--chunk", "3", "--out", str(tmp_path / "run")]
+    assert main(["run", "fedavg", *flags]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "error: out of memory while compiling with 3 clients at once; try --chunk 2" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_errors_pass():
+    with pytest.raises(RunError, match="out of memory"), memory.watched(1):
         raise MemoryError
-    with pytest.raises(jax.errors.JaxRuntimeError), memory.watched(estimate):
+    with pytest.raises(jax.errors.JaxRuntimeError), memory.watched(1):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
