@@ -15,7 +15,7 @@ def _algorithms() -> Rows:
     return [
         {
             "name": entry.name,
-            "description": entry.summary,
+            "description": entry.summary + (" (reconstructed)" if entry.reconstructed else ""),
             "system": entry.system,
             "sparse": entry.sparse,
             "reconstructed": entry.reconstructed,
