@@ -16,8 +16,6 @@ times as fast as pfl and 10 times as FedJAX, the perceptron 5 times as PyTorch, 
 the fastest peer.
 """
 
-import contextlib
-import functools
 import importlib.metadata
 import os
 import sys
@@ -57,68 +55,78 @@ def frameworks(fedjax: Path | None) -> dict[str, Framework]:
     }
 
 
-def measure(name: str, chosen: Mapping[str, Framework], envs: Path, repeats: int) -> list[dict[str, Any]]:
+class Entry:
+    """A framework at one workload: what it took for each turn or, once something has gone wrong, why it did."""
+
+    def __init__(self, framework: Framework, workload: str, envs: Path):
+        self.framework, self.workload, self.envs = framework, workload, envs
+        self.worker: Worker | None = None
+        self.seconds: list[float] = []
+        self.failure = ""
+
+    def attempt(self, action: Callable[[], None]) -> None:
+        """Remembers a failure, and does nothing after one."""
+        if not self.failure:
+            try:
+                action()
+            except PeerError as error:
+                self.failure = str(error)
+
+    def start(self) -> None:
+        """Gets the process ready, and its environment beforehand."""
+        self.worker = Worker(self.framework, self.workload, self.envs)
+
+    def turn(self) -> None:
+        """Times as many rounds as take about `TURN`."""
+        assert self.worker is not None
+        rounds = min(max(round(TURN / self.worker.ready["seconds"]), 1), MOST_ROUNDS)
+        self.seconds.append(self.worker.run(rounds) / rounds)
+
+    def end(self) -> None:
+        """Ends the process, if there is one."""
+        if self.worker is not None:
+            self.worker.end()
+
+
+def measure(workload: str, chosen: Mapping[str, Framework], envs: Path, repeats: int) -> list[dict[str, Any]]:
     """A row for each framework; of one that failed, with the reason."""
-    workers: dict[str, Worker] = {}
-    failures: dict[str, str] = {}
-    seconds: dict[str, list[float]] = {label: [] for label in chosen}
-    with contextlib.ExitStack() as stack:
-
-        def attempt(label: str, action: Callable[[], None]) -> None:
-            if label not in failures:
-                try:
-                    action()
-                except PeerError as failure:
-                    failures[label] = str(failure)
-
-        def start(label: str) -> None:
-            workers[label] = Worker(chosen[label], name, envs)
-            stack.callback(workers[label].end)
-
-        def turn(label: str) -> None:
-            rounds = min(max(round(TURN / workers[label].ready["seconds"]), 1), MOST_ROUNDS)
-            seconds[label].append(workers[label].run(rounds) / rounds)
-
-        for label in chosen:
-            attempt(label, functools.partial(start, label))
-        check_parameters(name, {label: worker.ready["parameters"] for label, worker in workers.items()})
+    entries = {label: Entry(framework, workload, envs) for label, framework in chosen.items()}
+    try:
+        for entry in entries.values():
+            entry.attempt(entry.start)
+        check_parameters(entries)
         for _ in range(repeats):
-            for label in chosen:
-                attempt(label, functools.partial(turn, label))
-    medians = {label: Times(tuple(seconds[label])).median for label in chosen if label not in failures}
-    return [
-        row(
-            name,
-            label,
-            medians,
-            failures.get(label)
-            or ", ".join(filter(None, [*workers[label].ready["made_of"], framework.note])),
-        )
-        for label, framework in chosen.items()
-    ]
+            for entry in entries.values():
+                entry.attempt(entry.turn)
+    finally:
+        for entry in entries.values():
+            entry.end()
+    medians = {label: Times(tuple(e.seconds)).median for label, e in entries.items() if not e.failure}
+    return [row(label, entry, medians) for label, entry in entries.items()]
 
 
-def check_parameters(workload: str, counts: Mapping[str, int]) -> None:
+def check_parameters(entries: Mapping[str, Entry]) -> None:
     """Ends the program unless everyone trains a network of the same size."""
+    counts = {label: entry.worker.ready["parameters"] for label, entry in entries.items() if entry.worker}
     if len(set(counts.values())) > 1:
-        sys.exit(f"{workload}: the numbers of parameters differ: {dict(counts)}")
+        sys.exit(f"the networks differ in their number of parameters: {counts}")
 
 
-def row(workload: str, label: str, medians: Mapping[str, float], note: str) -> dict[str, Any]:
+def row(label: str, entry: Entry, medians: Mapping[str, float]) -> dict[str, Any]:
     """Of the table; `time / ours` above 1 means that ours is faster. `medians`: seconds a round, by framework."""
     own = medians.get(label)
-    ratios = {
-        f"time / {ours}": own / medians[ours] if own and ours in medians else None
-        for ours in frameworks(None)
-        if ours.startswith("ours")
-    }
+    made_of = [*entry.worker.ready["made_of"], entry.framework.note] if entry.worker else []
     return {
-        "workload": workload,
+        "workload": entry.workload,
         "framework": label,
         "ms a round": own and 1000 * own,
-        "clients/s": own and WORKLOADS[workload].cohort / own,
-        **ratios,
-        "made of": note,
+        "clients/s": own and WORKLOADS[entry.workload].cohort / own,
+        **{
+            f"time / {ours}": own / medians[ours] if own and ours in medians else None
+            for ours in frameworks(None)
+            if ours.startswith("ours")
+        },
+        "made of": entry.failure or ", ".join(filter(None, made_of)),
     }
 
 

@@ -1,5 +1,6 @@
 """The parent's side of a peer: its environment, and the process that runs there."""
 
+import contextlib
 import json
 import os
 import signal
@@ -66,7 +67,7 @@ class Worker:
 
     def __init__(self, framework: Framework, workload: str, envs: Path):
         python = python_of(framework, envs)
-        self.log = envs / f"{framework.script.removesuffix('.py')}-{workload}.log"
+        self.log = envs / f"{'-'.join([framework.script, workload, *framework.arguments])}.log"
         environment = os.environ | SILENCE | {"PYTHONPATH": str(WORKERS.parents[1])}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
@@ -83,23 +84,30 @@ class Worker:
     def run(self, rounds: int) -> float:
         """Seconds that so many rounds take."""
         self.process.send_signal(signal.SIGCONT)
-        print(rounds, file=self.process.stdin)
+        with contextlib.suppress(BrokenPipeError):  # why it has gone is read from its log
+            print(rounds, file=self.process.stdin)
         return self._answer()["seconds"]
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         alarm = threading.Timer(LIMIT, self.process.kill)
         alarm.start()
-        line = self.process.stdout.readline()
+        line = next((line for line in self.process.stdout if line.startswith("{")), "")
         alarm.cancel()
         if not line:
-            self.end()
-            raise PeerError(last_line(self.log.read_text()))
+            self.process.communicate()
+            killed = self.process.returncode == -signal.SIGKILL
+            why = (
+                f"killed: no memory, or no answer in {LIMIT} s" if killed else last_line(self.log.read_text())
+            )
+            raise PeerError(why)
         self.process.send_signal(signal.SIGSTOP)
         return json.loads(line)
 
     def end(self) -> None:
-        """Lets the process finish, and kills it where it does not."""
+        """Lets the process finish, and kills it where it does not; nothing where it has ended."""
+        if self.process.poll() is not None:
+            return
         self.process.send_signal(signal.SIGCONT)
         try:
             self.process.communicate(timeout=60)
