@@ -170,18 +170,28 @@ def make_store(algorithm: Algorithm, setting: Setting) -> StateStore:
 
 
 def _over_seeds(function: Callable, seeds: int, in_axes: tuple) -> Callable:
-    """Vmaps over the seed axis; a single seed is run as it is, since a vmap over one would batch every layer."""
-    if seeds > 1:
-        return jax.vmap(function, in_axes=in_axes)
+    """Runs the function for K seeds, in one program; `in_axes` is 0 for arguments with a seed axis, else None.
 
-    def single(*args):
-        first = [
-            arg if axis is None else jax.tree.map(lambda leaf: leaf[0], arg)
-            for arg, axis in zip(args, in_axes, strict=True)
-        ]
-        return jax.tree.map(lambda leaf: leaf[None], function(*first))
+    Accelerators run the seeds side by side. A CPU has nothing to gain from that: one seed's products fill a core, and
+    convolutions of weights that differ by seed are slow there, and take minutes to compile. It runs one after another.
+    A single seed is run as it is, since a vmap over one would batch every layer.
+    """
 
-    return single
+    def run(*args: Any) -> Any:
+        def of_one(batched: list) -> Any:
+            own = iter(batched)
+            return function(*(arg if axis is None else next(own) for arg, axis in paired))
+
+        paired = [*zip(args, in_axes, strict=True)]
+        batched = [arg for arg, axis in paired if axis is not None]
+        if seeds == 1:
+            out = of_one(jax.tree.map(lambda leaf: leaf[0], batched))
+            return jax.tree.map(lambda leaf: leaf[None], out)
+        if jax.default_backend() == "cpu":
+            return jax.lax.map(of_one, batched)
+        return jax.vmap(of_one)(batched)
+
+    return run
 
 
 def _start(

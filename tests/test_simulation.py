@@ -127,6 +127,17 @@ def test_a_run_goes_on_bit_for_bit_from_its_state():
     assert last.ledgers[0].totals == stages[-1][2][0].totals
 
 
+def test_seeds_one_after_another_equal_seeds_side_by_side(monkeypatch):
+    """A CPU runs them in the first way, accelerators in the second."""
+    setting = toy.setting(rounds=2)
+    algorithm = toy.algorithm("fedsparsify-global", setting)
+    *_, in_turn = simulation.run(algorithm, setting, [3, 4], evaluate_at=simulation.every(1))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    *_, together = simulation.run(algorithm, setting, [3, 4], evaluate_at=simulation.every(1))
+    toy.leaves_close(jax.device_get(in_turn.state), jax.device_get(together.state))
+    assert in_turn.ledgers[1].totals == together.ledgers[1].totals
+
+
 @pytest.mark.parametrize("batch_size", [1, 4, 10, 64])
 def test_every_test_example_counts_once_whatever_the_batch(batch_size):
     data, setting = toy.dataset(), toy.setting()
