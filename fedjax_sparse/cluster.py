@@ -96,18 +96,27 @@ def joined(cluster: Cluster, devices: int | Literal["auto"]) -> Iterator[None]:
 
 def _connect(cluster: Cluster, devices: int | Literal["auto"]) -> None:
     import jax
+    from jax._src import (
+        distributed,
+    )  # only there is the number of processes known before the devices are made
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        jax.distributed.initialize(
+            None if cluster.coordinator == "auto" else cluster.coordinator,
+            cluster.num_processes,
+            cluster.process_id,
+            initialization_timeout=int(os.environ.get(ANSWER_VARIABLE, ANSWER_SECONDS)),
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
+    except ValueError as error:
+        raise errors.UsageError(
+            f"--coordinator = {cluster.coordinator}: JAX finds no processes to join ({error}); allowed: auto in a job "
+            "of SLURM, of Open MPI or on a TPU, else HOST:PORT with --num-processes and --process-id"
+        ) from None
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        here = 1 if devices == "auto" else max(devices // (cluster.num_processes or 1), 1)
+        here = 1 if devices == "auto" else max(devices // (distributed.global_state.num_processes or 1), 1)
         jax.config.update("jax_num_cpu_devices", here)
-    jax.distributed.initialize(
-        None if cluster.coordinator == "auto" else cluster.coordinator,
-        cluster.num_processes,
-        cluster.process_id,
-        initialization_timeout=int(os.environ.get(ANSWER_VARIABLE, ANSWER_SECONDS)),
-        heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-    )
 
 
 class _Ending:

@@ -29,15 +29,31 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def processes(commands: Sequence[Sequence[str]], timeout: int = 60) -> Iterator[list[subprocess.Popen]]:
-    """Command lines that run as the processes of one cluster; whatever happens, none of them is left."""
-    coordinator = f"127.0.0.1:{free_port()}"
-    flags = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0"
+def processes(
+    commands: Sequence[Sequence[str]], timeout: int = 60, slurm: bool = False
+) -> Iterator[list[subprocess.Popen]]:
+    """Command lines that run as the processes of one cluster; whatever happens, none of them is left.
+
+    With `slurm` they find each other as in a job step of SLURM: by what it puts into the environment.
+    """
+    port = str(free_port())
+    flags = "--xla_backend_optimization_level=0"
     environment = {**os.environ, "XLA_FLAGS": flags, "FEDJAX_SPARSE_COORDINATOR_TIMEOUT": str(timeout)}
     started = []
     try:
         for i, command in enumerate(commands):
-            cluster = ("--coordinator", coordinator, "--num-processes", "2", "--process-id", str(i))
+            if slurm:
+                cluster = ("--coordinator", "auto")
+                environment |= {"JAX_COORDINATOR_PORT": port, **step_of_slurm(i)}
+            else:
+                cluster = (
+                    "--coordinator",
+                    f"127.0.0.1:{port}",
+                    "--num-processes",
+                    "2",
+                    "--process-id",
+                    str(i),
+                )
             started.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "fedjax_sparse", *command, *cluster],
@@ -54,9 +70,21 @@ def processes(commands: Sequence[Sequence[str]], timeout: int = 60) -> Iterator[
             process.communicate()
 
 
-def together(*command: str) -> list[str]:
+def step_of_slurm(process_id: int) -> dict[str, str]:
+    """The environment of one of two tasks on one node."""
+    return {
+        "SLURM_JOB_ID": "1",
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_STEP_NUM_NODES": "1",
+        "SLURM_NTASKS": "2",
+        "SLURM_PROCID": str(process_id),
+        "SLURM_LOCALID": str(process_id),
+    }
+
+
+def together(*command: str, slurm: bool = False) -> list[str]:
     """What the two processes, both of which have to succeed, print for people."""
-    with processes([command, command]) as pair:
+    with processes([command, command], slurm=slurm) as pair:
         said = [process.communicate(timeout=SECONDS)[1] for process in pair]
         assert [process.returncode for process in pair] == [0, 0], said
     return said
@@ -89,6 +117,32 @@ def test_two_processes_give_the_numbers_of_one_and_can_be_resumed(tmp_path):
     assert "after round 3" in together("resume", str(tmp_path / "two"))[0]
     close(tmp_path / "two", tmp_path / "one")
     assert checkpoints.steps(checkpoint) == [3, 6]
+
+
+@pytest.mark.slow
+def test_slurm_says_who_takes_part(tmp_path):
+    """The command lines of all tasks are the same; going on needs as many devices as the run had."""
+    out = tmp_path / "run"
+    command = ("run", "fedavg", *FLAGS, "--rounds", "4", "--checkpoint-every", "2", "--out", str(out))
+    first, second = together(*command, slurm=True)
+    assert "round 4/4" in first
+    assert second == ""
+    assert "devices = 2" in (out / "config.toml").read_text()
+    whole = rows(out)
+    (out / "checkpoints" / "4").rename(tmp_path / "gone")
+    assert "after round 2" in together("resume", str(out), slurm=True)[0]
+    assert rows(out) == whole
+
+
+@pytest.mark.slow
+def test_auto_without_a_cluster_is_refused(tmp_path):
+    command = [sys.executable, "-m", "fedjax_sparse", "run", "fedavg", "--coordinator", "auto"]
+    done = subprocess.run([*command, "--out", str(tmp_path / "run")], capture_output=True, text=True)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "--coordinator = auto: JAX finds no processes to join" in line
+    assert "else HOST:PORT with --num-processes and --process-id" in line
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
