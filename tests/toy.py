@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import jax
+import chex
 import jax.numpy as jnp
 import numpy as np
 
@@ -48,12 +48,5 @@ def algorithm(name: str, setting: Setting, **hyper: Any) -> Algorithm:
 
 
 def leaves_close(a: Any, b: Any, tolerance: float = 1e-12) -> None:
-    """Floats equal to rounding, everything else exactly."""
-    jax.tree.map(lambda x, y: _close(np.asarray(x), np.asarray(y), tolerance), a, b)
-
-
-def _close(x: np.ndarray, y: np.ndarray, tolerance: float) -> None:
-    if np.issubdtype(x.dtype, np.floating):
-        np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance)
-    else:
-        np.testing.assert_array_equal(x, y)
+    """Floats equal to rounding and, with a tolerance that small, everything else exactly."""
+    chex.assert_trees_all_close(a, b, rtol=tolerance, atol=tolerance)
