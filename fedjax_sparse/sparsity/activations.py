@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fedjax_sparse import trees
 from fedjax_sparse.models.layers import DEFAULT, Ops
 from fedjax_sparse.sparsity import topk
 from fedjax_sparse.types import Batch, PyTree, Variables
@@ -80,11 +81,10 @@ def threshold(x: jax.Array, kernel: jax.Array, present: jax.Array, floor: float)
     """
     count, per_example = jnp.sum(present, dtype=jnp.int32), x.size // x.shape[0]
     least = np.ceil(floor * per_example * np.arange(x.shape[0] + 1)).astype(np.int32)
-    k = _ceil_share(count * per_example, jnp.count_nonzero(kernel), kernel.size)
+    k = _ceil_share(count * per_example, trees.count(kernel != 0), kernel.size)
     magnitude = jnp.abs(x)
     allowed = jnp.broadcast_to(present.reshape(-1, *(1,) * (x.ndim - 1)), x.shape)
-    chosen = topk.largest(magnitude, jnp.maximum(k, jnp.asarray(least)[count]), where=allowed)
-    return jnp.min(magnitude, initial=jnp.inf, where=chosen)
+    return topk.kth_largest(magnitude, jnp.maximum(k, jnp.asarray(least)[count]), where=allowed)
 
 
 def _pruning_ops(
@@ -144,11 +144,8 @@ def _ceil_share(total: jax.Array, part: jax.Array, whole: int) -> jax.Array:
     """
     total, part = total.astype(jnp.uint32), part.astype(jnp.uint32)
 
-    def bring_down(i, carry):
-        quotient, rest = carry
-        bit = (total >> (30 - i).astype(jnp.uint32)) & 1
-        rest = 2 * rest + bit * part
-        return 2 * quotient + rest // whole, rest % whole
-
-    quotient, rest = jax.lax.fori_loop(0, 31, bring_down, (jnp.uint32(0), jnp.uint32(0)))
+    quotient, rest = jnp.uint32(0), jnp.uint32(0)
+    for place in reversed(range(31)):  # unrolled: this is done in every local step
+        rest = 2 * rest + ((total >> place) & 1) * part
+        quotient, rest = 2 * quotient + rest // whole, rest % whole
     return (quotient + (rest > 0)).astype(jnp.int32)

@@ -40,8 +40,7 @@ def above_next_per_leaf(tree: PyTree, ks: topk.Counts, among: PyTree) -> tuple[P
         if not chosen:
             return jnp.ones_like(leaf, bool)
         size = jnp.abs(leaf)
-        next_one = jnp.min(size, initial=jnp.inf, where=topk.largest(size, k + 1))
-        return size > jnp.where(k < leaf.size, next_one, 0)
+        return size > jnp.where(k < leaf.size, topk.kth_largest(size, k + 1), 0)
 
     leaves, treedef = jax.tree.flatten(tree)
     parts = zip(leaves, ks, treedef.flatten_up_to(among), strict=True)

@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from fedjax_sparse import trees
 from fedjax_sparse.types import PyTree
 
 Counts = jax.Array | np.ndarray | Sequence[int]  # i32[L]
@@ -35,6 +36,19 @@ def largest(scores: jax.Array, k: ArrayLike, where: jax.Array | None = None) -> 
     """
     allowed = None if where is None else [where]
     return _largest([scores], k, allowed)[0]
+
+
+def kth_largest(scores: jax.Array, k: ArrayLike, where: jax.Array | None = None) -> jax.Array:
+    """The `k`-th largest score, f[]; the least one where there are fewer, infinity where k or their number is 0.
+
+    Args:
+        scores: f[...], any shape, fewer than 2**31 entries.
+        k: i32[].
+        where: bool[...], the entries that count; all by default.
+    """
+    keys, k, total = _prepared([scores], k, None if where is None else [where])
+    threshold, _ = _search(lambda value: [keys[0] >= value], k, total, keys[0].dtype)
+    return jnp.min(scores, initial=jnp.inf, where=keys[0] >= threshold)
 
 
 def largest_global(scores: PyTree, k: ArrayLike, among: PyTree) -> PyTree:
@@ -82,21 +96,12 @@ def _largest(
     """`largest` over several leaves, without concatenating them."""
     if not leaves:
         return []
-    dtype = jnp.result_type(*leaves)
-    keys = [_ordered_bits(leaf.astype(dtype)) for leaf in leaves]
-    total = most = sum(key.size for key in keys)
-    if allowed is not None:
-        keys = [jnp.where(yes, key, 0) for yes, key in zip(allowed, keys, strict=True)]
-        most = sum(jnp.count_nonzero(yes) for yes in allowed)
-    # The zeros tell `shard_map` that k, and with it all that is found below, may differ from device to device.
-    k = sum(
-        (jnp.zeros_like(key, jnp.int32, shape=()) for key in keys), jnp.clip(k, 0, most).astype(jnp.int32)
-    )
+    keys, k, total = _prepared(leaves, k, allowed)
 
     def at_least(value):
         return [key >= value for key in keys]
 
-    threshold, kept = _search(at_least, k, total, dtype.itemsize * 8, keys[0].dtype)
+    threshold, kept = _search(at_least, k, total, keys[0].dtype)
 
     def break_ties(rank):
         ties = [(key == threshold) & (_rank(key, end) >= rank) for key, end in zip(keys, ends, strict=True)]
@@ -105,8 +110,23 @@ def _largest(
     # An entry's rank is the number of entries behind it: of those that tie, the first ones rank highest.
     ends = [total - end for end in itertools.accumulate(key.size for key in keys)]
     # Nothing is left to search, and every rank stays, unless too many entries tie at the threshold.
-    rank, _ = _search(break_ties, k, kept, total.bit_length(), jnp.uint32)
+    rank, _ = _search(break_ties, k, kept, jnp.uint32, total.bit_length())
     return break_ties(rank)
+
+
+def _prepared(
+    leaves: Sequence[jax.Array], k: ArrayLike, allowed: Sequence[jax.Array] | None
+) -> tuple[list[jax.Array], jax.Array, int]:
+    """The leaves as integers in the same order, 0 where not allowed; k as far as there are entries; all entries."""
+    dtype = jnp.result_type(*leaves)
+    keys = [_ordered_bits(leaf.astype(dtype)) for leaf in leaves]
+    total = most = sum(key.size for key in keys)
+    if allowed is not None:
+        keys = [jnp.where(yes, key, 0) for yes, key in zip(allowed, keys, strict=True)]
+        most = sum(trees.count(yes) for yes in allowed)
+    # The zeros tell `shard_map` that k, and with it all that is found below, may differ from device to device.
+    zeros = (jnp.zeros_like(key, jnp.int32, shape=()) for key in keys)
+    return keys, sum(zeros, jnp.clip(k, 0, most).astype(jnp.int32)), total
 
 
 def _rank(key: jax.Array, behind: int) -> jax.Array:
@@ -115,7 +135,11 @@ def _rank(key: jax.Array, behind: int) -> jax.Array:
 
 
 def _search(
-    mark: Callable[[jax.Array], list[jax.Array]], k: jax.Array, marked: jax.Array | int, bits: int, dtype: Any
+    mark: Callable[[jax.Array], list[jax.Array]],
+    k: jax.Array,
+    marked: jax.Array | int,
+    dtype: Any,
+    bits: int | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Finds the largest integer at which at least `k` entries are marked, or any at which exactly `k` are.
 
@@ -123,8 +147,8 @@ def _search(
         mark: Unsigned integer -> bool arrays whose number of True does not grow with the integer.
         k: i32[].
         marked: How many entries are marked at 0, i32[].
-        bits: Length of the largest integer to try.
-        dtype: Its type.
+        dtype: Type of the integer.
+        bits: Length of the largest integer to try; that of its type by default.
 
     Returns:
         The integer, and i32[], how many entries are marked there.
@@ -142,6 +166,7 @@ def _search(
             low, marked = jnp.where(enough, candidate, low), jnp.where(enough, count, marked)
         return low, step >> 2, marked
 
+    bits = jnp.dtype(dtype).itemsize * 8 if bits is None else bits
     first_step = 1 << max(0, bits - 1) // 2 * 2
     start = (jnp.zeros_like(k, dtype), jnp.asarray(first_step, dtype), marked + jnp.zeros_like(k))
     low, _, marked = lax.while_loop(unfinished, next_two_bits, start)
@@ -150,12 +175,9 @@ def _search(
 
 def _counts(marks: Sequence[Sequence[jax.Array]]) -> list[jax.Array]:
     """Counts the True of each list of bool arrays, all lists in one pass over the data (several times faster)."""
-    zeros = [jnp.int32(0)] * len(marks)
-    totals = zeros
+    totals = [jnp.int32(0)] * len(marks)
     for parts in zip(*marks, strict=True):
-        ones = [part.astype(jnp.int32) for part in parts]
-        counts = lax.reduce(ones, zeros, lambda a, b: jax.tree.map(jnp.add, a, b), tuple(range(ones[0].ndim)))
-        totals = jax.tree.map(jnp.add, totals, counts)
+        totals = jax.tree.map(jnp.add, totals, trees.count_each(parts))
     return totals
 
 
