@@ -71,6 +71,7 @@ def error_feedback(
     exchange: Exchange = compression.error_feedback,
     first_notes: Callable[[Variables], PyTree] = lambda variables: (),
     conclude: Callable[[PyTree, Heard], tuple[PyTree, PyTree]] = step_by_mean,
+    observe: Callable[[PyTree, Variables], PyTree] = lambda notes, variables: notes,
 ) -> Algorithm:
     """Builds a member of the family.
 
@@ -91,6 +92,7 @@ def error_feedback(
         exchange: See `Exchange`.
         first_notes: Variables -> the server's notes before round 1.
         conclude: (notes, heard) -> (new notes, the step of the model); ignored when nobody came.
+        observe: (notes, the model after that step) -> new notes; likewise.
     """
     optimizer = federation.server_optimizer
     live = jnp.asarray(trees.sizes(federation.params), jnp.int32)
@@ -127,7 +129,7 @@ def error_feedback(
         variables, opt = step_along(
             optimizer, server.variables, server.opt, mean._replace(params=step), someone
         )
-        notes = trees.where(someone, notes, server.notes)
+        notes = trees.where(someone, observe(notes, variables), server.notes)
         up = subset_message(size + stats_size, values, size, cohort.present, beside=stats_size)
         down = dense_message(size + stats_size, cohort.invited)
         metrics = Metrics(up, down, report.work, report.loss, {"memory_norm": norms})

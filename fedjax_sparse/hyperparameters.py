@@ -236,6 +236,10 @@ class FedProxErrorCorrection(ErrorFeedback):
 class FFL(ErrorFeedback):
     """FFL: percent and local work follow the loss."""
 
+    loss: Literal["training", "test"] = option(
+        "training", "that of the cohort's training, or the model's on the test set (FLARE's official code)"
+    )
+
 
 @dataclass(frozen=True)
 class TopK(Hyperparameters):

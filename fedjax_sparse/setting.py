@@ -140,12 +140,15 @@ def make_setting(
     dtype = jax.tree.leaves(variables.params)[0].dtype
     preprocess = transforms.make_preprocess(dataset.mean, dataset.std, dtype, augment)
     rate = rate_by_round(client_lr, lr_schedule, rounds)
+    test = evaluation.batched(dataset.x_test, dataset.y_test, EVAL_BATCH)
+    evaluate = evaluation.make_evaluate(model, preprocess)
     federation = Federation(
         loss=make_loss(model, preprocess),
         loss_of=functools.partial(make_loss, model, preprocess),
         train=local_training.local_sgd(optimizer, rate, plan, within),
         client_optimizer=optimizer,
         task=dataset.task,
+        test_loss=lambda variables: evaluate(variables, test).loss,
         plan=plan,
         client_rate=rate,
         over_clients=make_over_clients(chunk, mesh),
@@ -157,7 +160,6 @@ def make_setting(
         population=clients,
         cohort_size=sampler.capacity,
     )
-    test = evaluation.batched(dataset.x_test, dataset.y_test, EVAL_BATCH)
     return Setting(
         federation, model, population, test, preprocess, sampler, chunk, encoding, mesh, state_store
     )

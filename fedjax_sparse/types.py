@@ -182,6 +182,7 @@ class Federation(NamedTuple):
             go on from.
         client_optimizer: Learning rate -> the optax transformation of local SGD.
         task: Of the data: "classification", "regression" or "text".
+        test_loss: Variables -> f[], the mean loss on the test set; for parity with code that looks at it alone.
         plan: How much a client trains, see `fedjax_sparse.clients.local_training.Plan`.
         client_rate: Round number t -> the clients' learning rate.
         over_clients: (work, shared, client states, cohort, key) -> (sum of what was sent, client states, logs[C]),
@@ -200,6 +201,7 @@ class Federation(NamedTuple):
     train: Callable[..., Trained]
     client_optimizer: Callable[[jax.Array | float], optax.GradientTransformation]
     task: Literal["classification", "regression", "text"]
+    test_loss: Callable[[Variables], jax.Array]
     plan: Any
     client_rate: Callable[[jax.Array], jax.Array]
     over_clients: Callable[..., tuple[PyTree, PyTree, PyTree]]

@@ -242,6 +242,15 @@ def test_lists_name_and_describe(what, name, capsys):
     assert capsys.readouterr().out.count("\n") == len(rows)
 
 
+def test_the_list_says_what_is_reconstructed(capsys):
+    assert cli.main(["list", "algorithms"]) == 0
+    said = {
+        line.split()[0]: line.endswith("(reconstructed)") for line in capsys.readouterr().out.splitlines()
+    }
+    assert said["sparse-proxskip"]
+    assert not said["scaffnew"]
+
+
 def test_cite_prints_the_references_of_the_run(tmp_path, capsys):
     (tmp_path / "seed_3").mkdir()
     (tmp_path / "seed_3" / "config.toml").write_text('rounds = 3\n[algorithm]\nname = "fedsparsify-global"\n')

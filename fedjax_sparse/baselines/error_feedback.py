@@ -11,7 +11,7 @@ from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.clients.proximal import proximal_training
 from fedjax_sparse.error_feedback import RULES, Heard, decaying, error_feedback, top_k
 from fedjax_sparse.hyperparameters import EF21, FFL, ErrorFeedback, FedProxErrorCorrection
-from fedjax_sparse.types import Algorithm, Client, Declared, Federation
+from fedjax_sparse.types import Algorithm, Client, Declared, Federation, Variables
 
 MOST_GROWTH = 1e4  # a loss this many times the first has diverged; without a bound its rounds would not end
 
@@ -108,7 +108,7 @@ def ef21(federation: Federation, hyper: EF21) -> Algorithm:
 
 
 class Losses(NamedTuple):
-    """The cohort's mean training loss in the first and in the last round, f[]; 0 before there was one."""
+    """L0 and L, f[]: mean losses in the first and in the last round; 0 before there was one."""
 
     first: jax.Array
     last: jax.Array
@@ -124,8 +124,8 @@ def ffl(federation: Federation, hyper: FFL) -> Algorithm:
 
     and otherwise `error_correction`. R is `keep_percent`; E comes from the run. In rounds 1 and 2, R_t = R.
 
-    Departures: FLARE's official code takes the model's current test loss for L, which no server has; a round never
-    sees the test set, so that is not an option here. L / L0 counts as at most 1e4, where a run has diverged.
+    Departures: FLARE's official code takes the model's current test loss for L, which no server has, and that of the
+    initial model for L0 (`loss` "test"). L / L0 counts as at most 1e4, where a run has diverged.
 
     References:
         Nori et al., Fast Federated Learning by Balancing Communication Trade-Offs (arXiv 2105.11028), with the rules
@@ -162,13 +162,19 @@ def ffl(federation: Federation, hyper: FFL) -> Algorithm:
         wanted = jnp.round(sizes * (percent / 100)).astype(jnp.int32) + more
         return keep(tree, jnp.clip(wanted, fewest, sizes), everything)
 
+    on_test = hyper.loss == "test"
+
     def conclude(losses: Losses, heard: Heard):
+        if on_test:
+            return losses, heard.mean
         return Losses(jnp.where(losses.first > 0, losses.first, heard.loss), heard.loss), heard.mean
 
+    def observe(losses: Losses, variables: Variables):
+        return losses._replace(last=federation.test_loss(variables)) if on_test else losses
+
     def first_notes(variables):
-        del variables
-        nothing = jnp.zeros((), jnp.result_type(float))
-        return Losses(nothing, nothing)
+        first = federation.test_loss(variables) if on_test else jnp.zeros((), jnp.result_type(float))
+        return Losses(first, first)
 
     return error_feedback(
         federation,
@@ -177,4 +183,5 @@ def ffl(federation: Federation, hyper: FFL) -> Algorithm:
         Declared("upload", "measured", None, everything),
         first_notes=first_notes,
         conclude=conclude,
+        observe=observe,
     )

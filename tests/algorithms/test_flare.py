@@ -509,6 +509,32 @@ def test_ffl_sends_more_and_trains_less_as_the_loss_falls():
     assert steps[-1] < steps[0]
 
 
+def test_ffl_may_follow_the_models_loss_on_the_test_set():
+    made = runner("ffl", (("keep_percent", 10.0), ("loss", "test")))
+    data, state, ratio = toy.dataset(), made.start, 1.0
+
+    def test_loss(params):
+        variables = jax.tree.map(np.asarray, params)
+        hidden = np.maximum(data.x_test @ variables["Dense_0"]["kernel"] + variables["Dense_0"]["bias"], 0)
+        logits = hidden @ variables["Dense_1"]["kernel"] + variables["Dense_1"]["bias"]
+        chances = np.log(np.exp(logits).sum(1)) - logits[np.arange(len(logits)), data.y_test]
+        return chances.mean()
+
+    first = test_loss(state.server.variables.params)
+    for t in range(1, 5):
+        state, metrics = made.round(state, *map(jnp.asarray, EVERYONE), jnp.int32(t))
+        percent = 10 * ratio ** (-1 / 3)
+        assert int(metrics.up.values[0]) == sum(
+            max(1, round(v.size * percent / 100)) for v in first_params().values()
+        )
+        assert int(metrics.work.steps[0]) == max(1, round(3 * ratio ** (1 / 3)))
+        notes = state.server.notes
+        np.testing.assert_allclose(notes.first, first, rtol=1e-12)
+        np.testing.assert_allclose(notes.last, test_loss(state.server.variables.params), rtol=1e-12)
+        ratio = float(notes.last / first)
+    assert ratio < 1
+
+
 def test_ffl_survives_a_loss_that_is_not_finite():
     setting = toy.setting(cohort_size=N, batch_size=9)
     algorithm = ffl(setting.federation, FFL())
