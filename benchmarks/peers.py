@@ -18,6 +18,7 @@ the fastest peer.
 
 import importlib.metadata
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -139,6 +140,7 @@ def main() -> int:
     parser.add_argument("--fedjax", type=Path, help="a checkout of FedJAX, in place of the release")
     parser.add_argument("--envs", type=Path, default=Path("runs/peers-envs"), help="folder of environments")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or workers would stay behind, stopped
     args.envs.mkdir(parents=True, exist_ok=True)
     chosen = {
         name: framework
