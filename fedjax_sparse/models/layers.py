@@ -8,14 +8,18 @@ so that the derivatives of each are the other two. Stated as three `custom_vjp` 
 any order), and every convolution that XLA sees is a plain NHWC/HWIO one.
 
 That matters inside loops on CPU, where XLA leaves the transposed dimension numbers of JAX's own rules to a naive loop.
-Measured in `lax.scan` on two busy cores, milliseconds (the forward pass is the same operation in both):
+Measured in a loop on one quiet core, milliseconds and, in brackets, Gflop/s (a large matrix product: 200):
 
-| layer (batch, image, window, channels, stride) | forward | input, kernel gradient | the same by JAX's rules |
-|---|---|---|---|
-| FEMNIST CNN: 20, 14x14, 5x5, 32 to 64, 1 | 2.1 | 2.0, 2.4 | 28, 220 |
-| CIFAR-10 CNN: 10, 30x30, 3x3, 32 to 64, 1 | 0.8 | 1.0, 3.0 | 7.4, 148 |
-| ResNet: 16, 32x32, 3x3, 64 to 64, 1 | 3.9 | 4.1, 10.7 | 47, 820 |
-| ResNet: 16, 32x32, 3x3, 64 to 128, 2 | 1.9 | 2.5, 3.9 | 11, 483 |
+| layer (batch, image, window, channels, stride) | forward | gradient: input | kernel | the same by JAX's rules |
+|---|---|---|---|---|
+| FEMNIST CNN: 20, 14x14, 5x5, 32 to 64, 1 | 1.9 (210) | 1.9 (211) | 2.0 (196) | 1.9, 27, 211 |
+| CIFAR-10 CNN: 10, 30x30, 3x3, 32 to 64, 1 | 1.4 (208) | 1.9 (156) | 2.3 (125) | 1.8, 14, 215 |
+| ResNet: 16, 32x32, 3x3, 64 to 64, 1 | 6.5 (187) | 6.6 (184) | 10.9 (111) | 6.5, 59, 1061 |
+| ResNet: 16, 32x32, 3x3, 64 to 128, 2 | 3.2 (186) | 3.6 (166) | 6.5 (93) | 3.3, 17, 558 |
+
+Where the padding is done counts: inside XLA's convolution the kernel gradients take 2.0, 10.9 and 0.24 ms (the last:
+first layer of the FEMNIST CNN), done beforehand 3.5, 28 and 0.40. What needs no padding gets a spare column for the
+same reason: 1.4 against 2.0 ms forward, 2.4 against 3.1 in the kernel gradient of the CIFAR-10 CNN's second layer.
 
 What did not help on CPU: im2col and a matrix product in place of plain convolutions (0.5 to 5 times the time forward,
 0.9 to 10 times in the input gradient, 0.6 to 2.5 times in the kernel gradient), one matrix product for each window
