@@ -73,18 +73,22 @@ def erk_linear(shapes: Shapes, sparsity: float, biases: Mapping[str, int] | None
     Returns:
         i32[L], floor((1 - s_l) size_l) entries kept of each kernel; the sum is only near (1 - sparsity) of all.
     """
-    errors.check_range("sparsity", sparsity, 0, 1, high_open=True)
     kernels = _sizes(shapes)
     sizes = kernels + np.array([(biases or {}).get(name, 0) for name in shapes])
-    raw = 1 - np.array([sum(shape) for shape in shapes.values()]) / kernels
+    kept = np.minimum(np.floor((1 - _rescaled(shapes, sizes, sparsity)) * sizes), kernels)
+    return _none_empty(kept, kernels, shapes)
+
+
+def _rescaled(shapes: Shapes, sizes: np.ndarray, sparsity: float) -> np.ndarray:
+    """The layer sparsities s_l of `erk_linear`, f64[L], whose mean weighted by sizes[L] is `sparsity`."""
+    errors.check_range("sparsity", sparsity, 0, 1, high_open=True)
+    raw = 1 - np.array([sum(shape) for shape in shapes.values()]) / _sizes(shapes)
     if (raw * sizes).sum() <= 0:
         raise errors.UsageError(
             f"layers {', '.join(shapes)} are too small for a linear rescaling of ERK; allowed: layers with more "
             "entries than the sum of their dimensions"
         )
-    scaled = raw * (sparsity * sizes.sum() / (raw * sizes).sum())
-    kept = np.minimum(np.floor((1 - scaled) * sizes), kernels)
-    return _none_empty(kept, kernels, shapes)
+    return raw * (sparsity * sizes.sum() / (raw * sizes).sum())
 
 
 def _sizes(shapes: Shapes) -> np.ndarray:

@@ -264,15 +264,31 @@ def test_scaffnew_reaches_published_distances(problem, minimiser, steps, communi
     assert sum_of(outcome.h) < 1e-12
 
 
-def test_scaffnew_is_exact_and_local_gradient_descent_is_not(problem, minimiser):
+def test_scaffnew_is_exact(problem, minimiser):
     coins = coins_of(problem, 10_000)
     assert coins.sum() == 304
     exact = engine("scaffnew").run(gaps(coins), np.zeros(FEATURES))
     assert np.linalg.norm(exact.server - minimiser) < 1e-11
     np.testing.assert_allclose(exact.h, problem.gradients(minimiser), atol=1e-11)
     assert sum_of(exact.h) < 1e-12
-    stalled = federated_averaging().run(gaps(coins[:3000]), np.zeros(FEATURES))
-    assert np.linalg.norm(stalled.server - minimiser) == pytest.approx(0.558, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("steps", "distance"),
+    [(1000, 0.7899), (3000, 0.5580), (10_000, 0.5673), pytest.param(40_000, 0.7895, marks=pytest.mark.slow)],
+)
+def test_local_gradient_descent_stalls(problem, minimiser, steps, distance):
+    """With the same coin and no control variates: between 0.52 and 0.86 off, by the steps since the last mean."""
+    stalled = federated_averaging().run(gaps(coins_of(problem, steps)), np.zeros(FEATURES))
+    assert np.linalg.norm(stalled.server - minimiser) == pytest.approx(distance, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_scaffnew_ends_at_the_precision_of_float64(problem, minimiser):
+    outcome = engine("scaffnew").run(gaps(coins_of(problem, 40_000)), np.zeros(FEATURES))
+    assert np.linalg.norm(outcome.server - minimiser) < 1e-13
+    np.testing.assert_allclose(outcome.h, problem.gradients(minimiser), rtol=0, atol=1e-13)
+    assert sum_of(outcome.h) < 1e-13
 
 
 def test_the_lyapunov_function_stays_below_its_bound(problem, minimiser):
@@ -416,6 +432,12 @@ def test_pruning_every_step_ends_in_consensus_on_a_support(problem):
     np.testing.assert_allclose(outcome.h[:, support], gradients[:, support], atol=1e-9)
     np.testing.assert_array_equal(outcome.metrics.up.located, KEPT)
     assert outcome.metrics.down.located[0] == KEPT  # all clients agree
+    # To refit the survivors changes nothing: a step of Newton's method stays where it is.
+    rows = problem.x.reshape(-1, FEATURES)
+    wrong = 1 / (1 + np.exp(problem.sign.ravel() * (rows @ outcome.server)))
+    hessian = (rows.T * (wrong * (1 - wrong))) @ rows / len(rows) + problem.l2 * np.eye(FEATURES)
+    move = np.linalg.solve(hessian[np.ix_(support, support)], gradients.mean(axis=0)[support])
+    np.testing.assert_allclose(move, 0, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", [name for name in MEMBERS if name != "scaffnew" and "fedcomloc" not in name])
@@ -436,13 +458,16 @@ def federated_averaging() -> Engine:
     return Engine(lambda federation, steps: family.proxskip(federation, NO_CONTROL, 1.0, steps))
 
 
-@pytest.mark.parametrize("name", ["scaffnew", "randprox-l1"])
+@pytest.mark.parametrize("name", ["scaffnew", "randprox-l1", "v1", "local v1"])
 def test_a_single_client_descends_as_if_alone(name, problem):
+    """Plain, proximal or projected gradient descent; v1 projects only what is sent."""
     start = np.ones(FEATURES)
     outcome = engine(name, clients=1).run([7, 3], start)
-    prox = twin.soft(problem.gamma * L1) if name == "randprox-l1" else twin.same
-    for _ in range(10):
+    prox = {"randprox-l1": twin.soft(problem.gamma * L1), "local v1": TOP}.get(name, twin.same)
+    for step in range(1, 11):
         start = prox(start - problem.gamma * problem.gradient(0, start))
+        if name == "v1" and step in (7, 10):
+            start = TOP(start)
     np.testing.assert_allclose(outcome.server, start, atol=1e-13)
     np.testing.assert_array_equal(outcome.h, 0)
 

@@ -102,9 +102,10 @@ def test_parameter_count_with_options(name, classes, options, count):
 
 def test_resnet18_kernels_are_all_but_norms_and_the_last_bias():
     model = build("resnet18", (32, 32, 3), 10)
-    sizes = dict.fromkeys(("kernel", "norm", "bias"), 0)
-    for kind, leaf in zip(jax.tree.leaves(model.kinds), jax.tree.leaves(shapes(model).params), strict=True):
+    sizes, leaves = dict.fromkeys(("kernel", "norm", "bias"), 0), jax.tree.leaves(shapes(model).params)
+    for kind, leaf in zip(jax.tree.leaves(model.kinds), leaves, strict=True):
         sizes[kind] += leaf.size
+    assert sum(leaf.size for leaf in leaves if leaf.shape[:2] == (1, 1)) == 172_032  # the three shortcuts
     assert sizes == {"kernel": 11_164_352, "norm": 9_600, "bias": 10}
 
 

@@ -95,6 +95,11 @@ BIASES = {"conv1": 6, "conv2": 16, "fc1": 120, "fc2": 10}
 
 def test_erk_linear_golden_two_dense_layers():
     layers = CONVS | {"fc2": (120, 10)}
+    sizes = sizes_of(layers) + list(BIASES.values())
+    scaled = allocation._rescaled(layers, sizes, 0.8)
+    np.testing.assert_allclose(scaled, [0.772932, 0.796246, 0.800155, 0.719580], atol=5e-7)
+    raw = np.array([0.957778, 0.986667, 0.991510, 0.891667])  # before they are rescaled
+    np.testing.assert_allclose(scaled / raw, (0.8 * sizes.sum()) / (raw * sizes).sum(), rtol=1e-6)
     np.testing.assert_array_equal(allocation.erk_linear(layers, 0.8, BIASES), [103, 492, 153_505, 339])
 
 

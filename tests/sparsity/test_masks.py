@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedjax_sparse import errors, trees
-from fedjax_sparse.sparsity import allocation, masks
+from fedjax_sparse.sparsity import allocation, masks, schedules
 
 KINDS = {"conv": {"kernel": "kernel", "bias": "bias"}, "norm": {"scale": "norm"}, "words": "embedding"}
 AMONG = {"conv": {"kernel": True, "bias": False}, "norm": {"scale": False}, "words": True}
@@ -63,6 +63,30 @@ def test_magnitude_keeps_k_and_the_larger_ones(k):
     weights = flat([tree["conv"]["kernel"], tree["words"]])
     kept = flat([mask["conv"]["kernel"], mask["words"]])
     assert np.min(np.abs(weights[kept]), initial=np.inf) >= np.max(np.abs(weights[~kept]), initial=0)
+
+
+@pytest.mark.parametrize("s", [0, 0.1, 0.29, 0.5, 0.8, 0.95, 0.99])
+def test_magnitude_of_a_thousand_distinct_values(s):
+    values = np.random.default_rng(0).permutation(1000) + 1.0
+    k = schedules.floor_pruned(1000, s)
+    assert k == 1000 - int(s * 1000)
+    whole = masks.magnitude({"w": jnp.asarray(values)}, k, {"w": True})["w"]
+    np.testing.assert_array_equal(whole, values > 1000 - k)
+    # However they are split into layers.
+    parts = {"a": jnp.asarray(values[:300]).reshape(10, 30), "b": jnp.asarray(values[300:])}
+    np.testing.assert_array_equal(flat(masks.magnitude(parts, k, {"a": True, "b": True})), whole)
+
+
+def test_magnitude_of_the_fashion_mnist_network():
+    """All 118,282 trainable scalars of 784-128-128-10, at 95 %."""
+    shapes = [(784, 128), (128,), (128, 128), (128,), (128, 10), (10,)]
+    rng = np.random.default_rng(0)
+    values = np.split(rng.permutation(118_282) + 1.0, np.cumsum([np.prod(shape) for shape in shapes])[:-1])
+    tree = [
+        jnp.asarray(value, jnp.float32).reshape(shape) for value, shape in zip(values, shapes, strict=True)
+    ]
+    kept = flat(masks.magnitude(tree, 5_915, [True] * 6))
+    np.testing.assert_array_equal(kept, flat(tree) > 118_282 - 5_915)
 
 
 def test_magnitude_is_idempotent_and_leaves_a_sparser_model_alone():

@@ -80,6 +80,11 @@ def test_polynomial_rises_from_the_initial_to_the_final_value_in_steps(
     assert (found[-1] == final) or rounds % frequency
 
 
+def test_polynomial_from_the_final_value_is_constant():
+    found = schedules.polynomial(np.arange(1, 51), 50, final=0.9, initial=0.9)
+    np.testing.assert_array_equal(found, 0.9)
+
+
 def test_polynomial_with_a_larger_exponent_prunes_earlier():
     t = np.arange(2, 50)
     values = [schedules.polynomial(t, 50, final=0.9, exponent=n) for n in (1, 3, 12)]
