@@ -192,6 +192,31 @@ def test_masks_are_nested_and_nothing_lives_outside_them(name):
     assert before.sum() < SIZE / 2
 
 
+@pytest.mark.parametrize("name", VARIANTS[:2])
+def test_statistics_are_averaged_and_never_masked(name):
+    """A stand-in for BatchNorm's: six numbers that grow by one with each local step."""
+    problem = setting(batch_size=3)
+
+    def counting_loss(variables, batch):
+        return problem.federation.loss(variables._replace(stats=()), batch)[0], variables.stats + 1
+
+    def init(key):
+        return problem.model.init(key)._replace(stats=jnp.zeros(6))
+
+    counting = problem._replace(
+        federation=problem.federation._replace(loss=counting_loss, stats_size=6),
+        model=problem.model._replace(init=init),
+    )
+    *_, (server, _) = twin.rounds_of(toy.algorithm(name, counting, sparsity=0.9), counting, 6)
+    sizes, expected = np.asarray(toy.SIZES), 0
+    for t in range(1, 7):
+        ids, present = problem.sampler.draw(0, t)
+        held = sizes[ids[present]]
+        expected += (held * 3 * -(-held // 3)).sum() / held.sum()
+    assert twin.flat(twin.from_tree(server.mask)).sum() < SIZE / 2
+    np.testing.assert_allclose(server.variables.stats, expected, rtol=1e-12)
+
+
 def assert_local_messages(metrics, living, kept):
     """Uplink: positions among what lives, none before the first purge. Downlink: positions among everything."""
     np.testing.assert_array_equal(metrics.up.values, min(kept, living))
