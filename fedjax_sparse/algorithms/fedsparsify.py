@@ -282,6 +282,12 @@ def _rule(federation: Federation, hyper: Pruning, sparsities: np.ndarray, start:
 
 def _gradual(federation: Federation, hyper: GradualPruning) -> np.ndarray:
     """Sparsity after rounds 0..T, f64[T + 1]."""
+    if hyper.start_round >= federation.rounds:
+        raise errors.UsageError(
+            f"--start-round = {hyper.start_round} leaves no round to prune after with --rounds = {federation.rounds}; "
+            f"allowed: 0 to {federation.rounds - 1}"
+        )
+    errors.check_range("--initial-sparsity", hyper.initial_sparsity, 0, hyper.sparsity)
     t = np.arange(federation.rounds + 1)
     curve = schedules.polynomial(
         t,

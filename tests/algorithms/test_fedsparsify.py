@@ -309,10 +309,10 @@ def test_a_mask_from_values_freezes_biases_that_are_still_zero(name):
     [
         ("fedsparsify-global", {"sparsity": 1.0}, "--sparsity = 1.0 is out of range"),
         ("fedsparsify-global", {"exponent": 0}, "--exponent = 0 is out of range"),
-        ("fedsparsify-local", {"start_round": 6}, "start round = 6 is out of range"),
+        ("fedsparsify-local", {"start_round": 6}, "--start-round = 6 .* --rounds = 6; allowed: 0 to 5"),
         ("fedsparsify-local", {"vote_threshold": "most"}, "unknown --vote-threshold 'most'"),
         ("fedsparsify-local", {"fine_tuning_epochs": -1}, "--fine-tuning-epochs = -1 is out of range"),
-        ("fedsparsify-local", {"initial_sparsity": 0.95}, "initial sparsity = 0.95 is out of range"),
+        ("fedsparsify-local", {"initial_sparsity": 0.95}, "--initial-sparsity = 0.95 is out of range"),
         ("one-shot-pruning", {"prune_round": 7}, "--prune-round = 7 is out of range; allowed: \\[1, 6\\]"),
     ],
 )
