@@ -107,8 +107,8 @@ def fitting(workload: Workload, model: Model) -> tuple[Setting, int]:
     chunk = workload.cohort
     while True:
         setting = setting_of(workload, model=model, chunk=chunk)
-        _, analysis = simulation.compile_ahead(make_algorithm("fedavg", setting.federation), setting)
-        if chunk == 1 or memory.estimate(analysis, setting).fits:
+        program, analysis = simulation.compile_ahead(make_algorithm("fedavg", setting.federation), setting)
+        if chunk == 1 or memory.estimate(analysis, setting, program.store).fits:
             return setting, chunk
         chunk = -(-chunk // 2)
 

@@ -73,7 +73,7 @@ def child(point: dict[str, Any]) -> None:
     algorithm = make_algorithm(point["algorithm"], setting.federation)
     store = simulation.make_store(algorithm, setting)
     program, analysis = simulation.compile_ahead(algorithm, setting)
-    estimate, before = memory.estimate(analysis, setting).needed, resident()
+    estimate, before = memory.estimate(analysis, setting, store).needed, resident()
     ends, count = [time.perf_counter()], 1 if large else 3
     for _ in simulation.run(
         algorithm, setting, [0], evaluate_at=lambda t: False, stop_at=lambda t: True, program=program

@@ -164,7 +164,7 @@ def prepare(config: RunConfig, experiment: Experiment) -> Ready:
         try:
             with memory.watched(setting.chunk):
                 program, analysis = simulation.compile_ahead(algorithm, setting, config.seeds)
-            estimate = memory.estimate(analysis, setting)
+            estimate = memory.estimate(analysis, setting, program.store, config.seeds)
             if estimate.fits or final:
                 estimate.check()
                 return Ready(experiment, program, estimate)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from fedjax_sparse.clients import state_store
+from fedjax_sparse.clients.state_store import StateStore
 from fedjax_sparse.errors import RunError, UsageError
 from fedjax_sparse.progress import human_bytes
 from fedjax_sparse.setting import Setting
@@ -50,24 +51,35 @@ class OutOfMemoryError(RunError):
     """Memory was asked for that is not there."""
 
 
-def estimate(block: Any, setting: Setting) -> Estimate:
+def estimate(block: Any, setting: Setting, store: StateStore, seeds: int = 1) -> Estimate:
     """The memory of a run by XLA's analysis of its compiled block (`jax.stages.Compiled.memory_analysis`).
 
-    The block's arguments hold the training data and the states. Shares on a CPU all lie in the same main memory.
+    The block's arguments hold the training data and the states; of states on the host, those of a cohort. What lies on
+    the devices of a CPU and what lies on its host share one main memory.
+
+    Args:
+        block: The analysis.
+        setting: Where the run takes place.
+        store: How its clients' states are kept.
+        seeds: K, each with states of its own.
     """
     kept = block.argument_size_in_bytes + block.output_size_in_bytes - block.alias_size_in_bytes
     test = sum(leaf.nbytes for leaf in setting.test)
     each = kept + block.temp_size_in_bytes + test
     here = 1 if setting.mesh is None else len(setting.mesh.local_devices)
-    shares = here if jax.default_backend() == "cpu" else 1
-    return Estimate(each * shares, state_store.available_memory(1), setting.chunk)
+    if jax.default_backend() != "cpu":
+        return Estimate(each, state_store.available_memory(1), setting.chunk)
+    clients = setting.federation.population if setting.state_store == "host" else 0
+    needed = each * here + store.bytes_per_client * clients * seeds
+    return Estimate(needed, state_store.available_memory(1), setting.chunk)
 
 
 def smaller(chunk: int) -> str:
     """What needs less than training so many clients at once, in words."""
     fewer = f"--chunk {-(-chunk // 2)}, " if chunk > 1 else ""
+    elsewhere = "" if jax.default_backend() == "cpu" else "--state-store host, more --devices, "
     return (
-        f"{fewer}--state-store host, more --devices, fewer --seeds, a smaller --model or --batch-size, "
+        f"{fewer}{elsewhere}fewer --seeds or --clients, a smaller --model or --batch-size, "
         "--compute-dtype bfloat16 or --dtype bfloat16"
     )
 

@@ -22,14 +22,30 @@ SMALL = {"model": "softmax", "rounds": 2, "cohort_size": 8, "local_epochs": 1}
 def needed(**options) -> int:
     """The estimate for FLARE on the toy problem."""
     problem = toy.setting(jnp.float32, **({"chunk": 1} | options))
-    _, analysis = simulation.compile_ahead(toy.algorithm("flare", problem), problem)
-    return memory.estimate(analysis, problem).needed
+    program, analysis = simulation.compile_ahead(toy.algorithm("flare", problem), problem)
+    return memory.estimate(analysis, problem, program.store).needed
 
 
-def test_states_count_where_they_lie():
-    """Seven clients keep four bytes for each of 43 parameters; from the host, a cohort of two visits the device."""
+STATES = 7 * 4 * 43  # bytes: seven clients keep a float32 for each of 43 parameters
+
+
+def test_states_count_where_they_lie(monkeypatch):
+    """On an accelerator the host's are not counted; from there, a cohort of two visits it."""
     on_device, on_host = (needed(state_store=place, cohort_size=2) for place in ("device", "host"))
-    assert on_device - on_host > 0.5 * (7 - 2) * 4 * 43
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    visiting = needed(state_store="host", cohort_size=2)
+    assert on_host == visiting + STATES
+    assert on_device - visiting > 0.5 * STATES * 5 / 7
+
+
+def test_each_seed_has_its_states_on_the_host():
+    problem = toy.setting(jnp.float32, state_store="host")
+    program, analysis = simulation.compile_ahead(toy.algorithm("flare", problem), problem)
+    one, three = (memory.estimate(analysis, problem, program.store, seeds).needed for seeds in (1, 3))
+    assert three - one == 2 * STATES
+
+
+def test_copies_of_the_data_share_main_memory():
     assert needed(mesh=devices.make_mesh(2)) > needed()  # two copies of the data, in one main memory
 
 
@@ -63,7 +79,21 @@ def test_a_run_that_cannot_fit_is_refused(tmp_path, monkeypatch, capsys):
     flags = ["--cohort-size", "4", "--chunk", "4", "--model", "softmax", "--out", str(tmp_path / "run")]
     assert main(["run", "fedavg", *flags]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "to train 4 clients at once, but there are 10.0 kB; allowed: --chunk 2, --state-store host" in line
+    assert "to train 4 clients at once, but there are 10.0 kB; allowed: --chunk 2, fewer --seeds" in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("room", [0.5, 1.01])
+def test_states_on_the_host_that_cannot_fit_are_refused(tmp_path, monkeypatch, capsys, room):
+    """Before anything is compiled where the states alone are too large, else by the estimate."""
+    one = 4 * 650  # bytes: the softmax model of the digits
+    monkeypatch.setattr(state_store, "main_memory", lambda: int(room * 20 * one))
+    flags = ["--clients", "20", "--model", "softmax", "--state-store", "host", "--out", str(tmp_path / "run")]
+    assert main(["run", "flare", *flags]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ("flare keeps 2.6e-06 GB for each of 20 clients" if room < 1 else "the run needs about ") in line
+    assert "allowed: " in line
+    assert "--clients" in line
     assert not (tmp_path / "run").exists()
 
 
