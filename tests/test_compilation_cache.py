@@ -74,6 +74,18 @@ def test_what_is_read_is_what_was_compiled(tmp_path, count):
         assert other[3] == plain[3]
 
 
+def test_a_truncated_entry_is_compiled_anew(tmp_path):
+    """As a full disk or a killed process might leave it: said, and no more."""
+    compilation_cache.enable(tmp_path)
+    first = compiled_and_run()
+    for entry in tmp_path.glob("compiled/*/jit_*-cache"):
+        entry.write_bytes(entry.read_bytes()[: entry.stat().st_size // 2])
+    with pytest.warns(UserWarning, match="Error reading persistent compilation cache entry"):
+        again = compiled_and_run()
+    jax.tree.map(np.testing.assert_array_equal, again[2], first[2])
+    assert again[3] == first[3]
+
+
 def test_the_folder_lies_in_the_cache_of_the_data(tmp_path, monkeypatch):
     monkeypatch.setenv("FEDJAX_SPARSE_CACHE", str(tmp_path))
     compilation_cache.enable(None)
