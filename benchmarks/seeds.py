@@ -4,8 +4,9 @@
 
 One row for every K on one device and on both cores as two devices; `of one seed` divides by the time of one seed on
 one device, `of K runs` by K times the time of one seed on as many devices. On CPU seeds take turns inside the program,
-so a gain comes from the second core; what is saved besides is compilation, once instead of K times. About three
-minutes on two cores. Target: eight seeds take at most six times as long as one.
+so on one device K seeds take about K times as long, and a gain can only come from the second core, which shares each
+cohort; what is saved besides is compilation, once instead of K times, which is not timed here. Target: eight seeds take
+at most six times as long as one.
 """
 
 import sys
