@@ -28,10 +28,11 @@ def regrowth(received: PyTree, trained: PyTree, sent: PyTree, among: PyTree) -> 
     """
 
     def difference(a, b):
-        return masks.count(jax.tree.map(lambda x, y: x & ~y, a, b), among)
+        return jax.tree.map(lambda x, y: x & ~y, a, b)
 
     lived = masks.union(received, trained)
-    return Regrowth(difference(lived, sent), difference(sent, received), difference(received, sent))
+    changes = difference(lived, sent), difference(sent, received), difference(received, sent)
+    return Regrowth(*masks.counts(changes, among))
 
 
 def bits(mask: PyTree, among: PyTree) -> jax.Array:

@@ -4,7 +4,7 @@
 """
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -80,6 +80,16 @@ def count(mask: PyTree, among: PyTree) -> jax.Array:
     return jnp.sum(jnp.where(np.array(jax.tree.leaves(among)), trees.count_nonzero(mask), 0), dtype=jnp.int32)
 
 
+def counts(several: Sequence[PyTree], among: PyTree) -> list[jax.Array]:
+    """`count` of each of several masks, all in one pass over the data."""
+    totals = [jnp.int32(0)] * len(several)
+    leaves = zip(*(jax.tree.leaves(mask) for mask in several), strict=True)
+    for parts, chosen in zip(leaves, jax.tree.leaves(among), strict=True):
+        if chosen:
+            totals = jax.tree.map(jnp.add, totals, trees.count_each(parts))
+    return totals
+
+
 def density(mask: PyTree) -> jax.Array:
     """Share of each leaf that lives, f32[L]; 1 on leaves without entries."""
     sizes = np.array(trees.sizes(mask))
@@ -98,7 +108,7 @@ def union(a: PyTree, b: PyTree) -> PyTree:
 
 def iou(a: PyTree, b: PyTree, among: PyTree) -> jax.Array:
     """Intersection over union on the chosen leaves, f32[]; 1 where both masks are empty."""
-    both, either = count(intersect(a, b), among), count(union(a, b), among)
+    both, either = counts([intersect(a, b), union(a, b)], among)
     return jnp.where(either > 0, both / jnp.maximum(either, 1), 1)
 
 

@@ -75,6 +75,28 @@ def test_all_equal_keeps_the_first(size):
         np.testing.assert_array_equal(jitted(np.ones(size, np.float32), k), np.arange(size) < k)
 
 
+def adversarial(size):
+    rng = np.random.default_rng(6)
+    normal = rng.normal(size=size)
+    return {
+        "all equal": np.ones(size),
+        "two values": rng.choice([1.0, 1.5], size, p=[0.9, 0.1]),
+        "mostly zeros": np.where(rng.random(size) < 0.9, 0, normal),
+        "one outlier": np.append(normal[1:] * 1e-3, 1e38),
+        "denormal": rng.integers(0, 1000, size) * 1e-45,
+        "geometric": rng.permutation(np.geomspace(1e-38, 1e38, size)),
+        "few levels": np.round(normal * 8),
+    }
+
+
+def test_exact_whatever_the_distribution():
+    size = 1003
+    for name, raw in adversarial(size).items():
+        scores = raw.astype(np.float32)
+        for k in (1, 2, size // 20, size // 2, size - 1):
+            np.testing.assert_array_equal(jitted(scores, k), oracle(scores, k), err_msg=f"{name} k={k}")
+
+
 def test_under_vmap_over_scores_and_k_and_both():
     rng = np.random.default_rng(1)
     scores = jnp.asarray(rng.integers(0, 4, (5, 3, 7)), jnp.float32)
