@@ -1,6 +1,6 @@
 """What sparsity costs in time: a round of each registered algorithm against one of FedAvg, side by side.
 
-    python -m benchmarks.overhead [--workload mlp] [--only sparsyfed flare ...]
+    python -m benchmarks.overhead [--workload mlp] [--devices 2] [--only sparsyfed flare ...]
 
 The same clients, batches and number of local steps for all; where an algorithm sets that number itself, an option makes
 it that of the others, and the column `options` says so. Sparsities and all else are the defaults. Rounds are early
@@ -18,10 +18,10 @@ import jax
 
 from benchmarks import ours, timing
 from benchmarks.workloads import WORKLOADS, Workload
-from fedjax_sparse import registry
+from fedjax_sparse import registry, simulation
 from fedjax_sparse.entry import LOCAL_WORK, Entry
 
-ROUNDS = 3  # in one timed call
+ROUNDS = simulation.MAX_BLOCK  # in one timed call, as in a run
 RUN = 200  # rounds of the run whose first ones are timed
 TARGET, TARGET_OF = 1.25, {"sparsyfed": 2.0}
 AT_ONCE = 5  # compiled programs are kept that long: beyond some thirty, XLA runs out of memory maps
@@ -33,9 +33,9 @@ def hyper_of(entry: Entry, steps: int) -> dict[str, Any]:
     return {"coin": "fixed", "probability": 1 / steps} if takes_coins else {}
 
 
-def compare(workload: Workload, entries: list[Entry], repeats: int) -> list[dict[str, Any]]:
+def compare(workload: Workload, entries: list[Entry], spread: int, repeats: int) -> list[dict[str, Any]]:
     """A row for each algorithm; they and FedAvg take turns."""
-    setting = ours.setting_of(workload, clients=workload.cohort, rounds=RUN)
+    setting = ours.setting_of(workload, clients=workload.cohort, spread=spread, rounds=RUN)
     hyper = {entry.name: hyper_of(entry, workload.steps) for entry in entries}
     rounds = {name: ours.make_rounds(setting, name, **hyper.get(name, {})) for name in ("fedavg", *hyper)}
     runs = {name: lambda run=run: run(ROUNDS) for name, run in rounds.items()}
@@ -58,13 +58,17 @@ def main() -> int:
     """Times all algorithms, a few at a time."""
     parser = timing.arguments(__doc__, "overhead")
     parser.add_argument("--workload", choices=WORKLOADS, default="mlp")
+    parser.add_argument("--devices", type=int, default=1, help="that share the cohort; cores of a CPU")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="algorithms; all by default")
     args = parser.parse_args()
+    jax.config.update("jax_num_cpu_devices", args.devices)
     names = args.only or [name for name in registry.algorithms() if name != "fedavg"]
     entries = [registry.entry(name) for name in names]
     rows = []
     for first in range(0, len(entries), AT_ONCE):
-        rows += compare(WORKLOADS[args.workload], entries[first : first + AT_ONCE], args.repeats)
+        rows += compare(
+            WORKLOADS[args.workload], entries[first : first + AT_ONCE], args.devices, args.repeats
+        )
         jax.clear_caches()
         gc.collect()
     timing.report(args.out, rows)
