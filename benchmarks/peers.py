@@ -8,12 +8,13 @@ Everyone trains the same network (the numbers of parameters are compared) with p
 batches at each client of a random cohort, and averages; nobody evaluates. A framework runs in a process of its own, in
 an environment that the first call makes (pip; a few minutes and 5 GB; pip's own configuration chooses another package
 index, such as one with CPU builds of PyTorch). For a workload all processes start, compile and train two rounds; then
-they take turns, about a second each, in which the others are stopped. `ours` is one device that has all cores, `ours,
-2 devices` has one core for each. Flower's clients train in Ray actors, one for each core; Ray's start is not counted.
+they take turns, about three seconds each, in which the others are stopped. `ours` is one device that has all cores,
+`ours, 2 devices` has one core for each. Flower's clients train in Ray actors, one for each core; Ray's start is not
+counted.
 
-About ten minutes on two cores once the environments are there. Targets, on two cores: softmax regression at least 20
-times as fast as pfl and 10 times as FedJAX, the perceptron 5 times as PyTorch, the convolutional networks 1.3 times as
-the fastest peer.
+About fifteen minutes on two cores once the environments are there. Targets, on two cores: softmax regression at least
+20 times as fast as pfl and 10 times as FedJAX, the perceptron 5 times as PyTorch, the convolutional networks 1.3 times
+as the fastest peer.
 """
 
 import importlib.metadata
@@ -29,7 +30,7 @@ from benchmarks.peer_workers.process import Framework, PeerError, Worker
 from benchmarks.timing import Times
 from benchmarks.workloads import WORKLOADS
 
-TURN = 1.0  # seconds that a turn is to take: long enough for caches and clocks to recover from the others' turns
+TURN = 3.0  # seconds that a turn is to take: caches recover from others' turns, and ours runs several rounds at once
 
 TORCH = ["torch==2.13.0", "numpy"]  # first, lest something else choose a build with CUDA
 OLD_JAX = ["fedjax==0.0.17", "jax==0.5.3", "jaxlib==0.5.3", "dm-haiku==0.0.14"]

@@ -15,6 +15,7 @@ from fedjax_sparse.clients.state_store import StateStore, make_state_store
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.ledger import Accountant, Ledger
 from fedjax_sparse.setting import Setting
+from fedjax_sparse.tracing import traced
 from fedjax_sparse.types import Algorithm, Metrics, PyTree, State
 
 MAX_BLOCK = 10  # rounds between two visits of the host, so that a run shows progress and stops soon
@@ -227,12 +228,13 @@ def _block(algorithm: Algorithm, store: StateStore, state, population, ids, pres
         new, metrics = algorithm.round(cohort_state, cohort, t, jax.random.fold_in(round_key, t))
         return RunState(new.server, store.scatter(state.clients, cohort.id, new.client)), metrics
 
+    run_round, (_, shapes) = traced(one_round, state, first)
+
     def step(i, carry):
         state, history = carry
-        state, metrics = one_round(state, i)
+        state, metrics = run_round(state, i)
         return state, jax.tree.map(lambda past, now: past.at[i].set(now), history, metrics)
 
-    shapes = jax.eval_shape(one_round, state, first)[1]
     history = jax.tree.map(lambda leaf: jnp.zeros((ids.shape[0], *leaf.shape), leaf.dtype), shapes)
     return jax.lax.fori_loop(0, rounds, step, (state, history))
 

@@ -17,7 +17,7 @@ FOLDER = Path(fedjax_sparse.__file__).parent
 
 # Part of the package -> parts that it may import. A part is a module, or a package with all its modules.
 PLAIN = {"errors", "options", "hyperparameters", "entry", "lr_schedule"}
-CORE = {"types", "trees"}
+CORE = {"types", "trees", "tracing"}
 ALGORITHM = CORE | {"errors", "hyperparameters", "entry", "accounting", "sparsity", "clients", "server"}
 FAMILIES = {"error_feedback", "masked_averaging"}  # what algorithms and baselines of one family share
 PROBLEM = {"sparsity", "data", "models", "costs", "encoding", "accounting", "clients", "server"}
@@ -50,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "flags": {"errors", "options"},
     "types": set(),
     "trees": {"types"},
+    "tracing": {"types"},
     "sparsity": CORE | {"errors", "models", "sparsity"},
     "data": CORE | {"errors", "data"},
     "models": CORE | {"errors", "models"},

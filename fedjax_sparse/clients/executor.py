@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from fedjax_sparse import trees
+from fedjax_sparse.tracing import traced
 from fedjax_sparse.types import Client, Cohort, PyTree
 
 AXIS = "clients"  # the mesh axis over which a cohort is spread
@@ -95,13 +96,13 @@ def _in_chunks(one_client: Callable, rows: _Rows, width: int) -> tuple[PyTree, P
     if width > 1:
         rows = jax.tree.map(lambda leaf: leaf.reshape(-1, width, *leaf.shape[1:]), rows)
 
+    run, (sent, _, _) = traced(run, jax.tree.map(lambda leaf: leaf[0], rows))
+
     def step(total, chunk):
         sent, states, log = run(chunk)
         return trees.add(total, sent), (states, log)
 
-    first = jax.tree.map(lambda leaf: leaf[0], rows)
-    zeros = trees.zeros_like(jax.eval_shape(lambda chunk: run(chunk)[0], first))
-    total, kept = jax.lax.scan(step, zeros, rows)
+    total, kept = jax.lax.scan(step, trees.zeros_like(sent), rows)
     if width > 1:
         kept = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), kept)
     return total, *kept

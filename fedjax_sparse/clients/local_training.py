@@ -102,13 +102,10 @@ def local_sgd(
             return Variables(params, stats), opt_state, loss_sum + loss * size, examples + size
 
         first, end = (0, plan.total_steps(client.count)) if steps is None else steps
-        loss_type = jax.eval_shape(
-            lambda: gradient(variables, take_batch(client, plan, rows, 0, step_key))[0]
-        )
         start = (
             variables,
             optimizer(rate).init(variables.params) if moments is None else moments,
-            jnp.zeros((), loss_type.dtype),
+            jnp.zeros(()),
             jnp.zeros((), jnp.int32),
         )
         variables, moments, loss_sum, examples = jax.lax.fori_loop(first, end, step, start)
