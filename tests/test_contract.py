@@ -208,7 +208,8 @@ def test_seeds_run_together_as_they_run_alone(subject):
     toy.leaves_close(jax.tree.map(lambda leaf: leaf[1:], together[-1]), states[-1])
     assert together_rows[-1][1].keys() == rows[-1][0].keys()
     np.testing.assert_allclose(list(together_rows[-1][1].values()), list(rows[-1][0].values()), rtol=1e-12)
-    assert together_rows[-1][0]["global_test_loss"] != rows[-1][0]["global_test_loss"]
+    # After the first round: in the last one, pruning may have left two models that both say nothing.
+    assert together_rows[0][0]["global_test_loss"] != rows[0][0]["global_test_loss"]
 
 
 def test_everything_stays_finite(subject):

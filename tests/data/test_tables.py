@@ -188,7 +188,7 @@ def test_npz_files_cut_short_damaged_or_of_another_kind_are_named(tmp_path, save
             file.write(content)
         with pytest.raises(UsageError, match=f"^{re.escape(path)}: "):
             load(path)
-    with pytest.raises(UsageError, match=r"none\.npz: cannot be read: .*No such file"):
+    with pytest.raises(UsageError, match=r"none\.npz: no such file"):
         load(str(tmp_path / "none.npz"))
 
 
