@@ -142,6 +142,11 @@ class RunConfig(Options):
     eval_every: int = option(
         5, "rounds between two evaluations; the last round always is", allowed=AT_LEAST_ONE
     )
+    client_test_size: int | None = option(
+        None,
+        "also test on so many test images of each client, drawn in its own mix of classes",
+        allowed=AT_LEAST_ONE,
+    )
     checkpoint_every: int = option(25, "rounds between two checkpoints", allowed=AT_LEAST_ONE)
     chunk: int | Literal["auto"] = option(
         "auto", "clients trained at once; more is faster on a GPU and needs more memory", allowed=AT_LEAST_ONE

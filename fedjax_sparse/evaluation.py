@@ -12,22 +12,33 @@ from fedjax_sparse.types import Variables
 
 
 class TestSet(NamedTuple):
-    """A test set cut into K batches, the last one padded: x[K, B, ...], y[K, B, ...], mask bool[K, B]."""
+    """A test set cut into K batches, the last one padded: x[K, B, ...], y[K, B, ...], mask bool[K, B].
+
+    `share`, f[K, B], is what each example counts in the mean over clients' own test images; None where nobody asks.
+    """
 
     x: np.ndarray
     y: np.ndarray
     mask: np.ndarray
+    share: np.ndarray | None = None
 
 
 class Scores(NamedTuple):
-    """Mean loss f[] and accuracy f[] (NaN for problems without classes) over a test set."""
+    """Of one model on one test set, each f[].
+
+    Attributes:
+        loss: Mean over the examples.
+        accuracy: Likewise; NaN for problems without classes.
+        client_accuracy: Mean over the clients of that on their own test images; None without `TestSet.share`.
+    """
 
     loss: jax.Array
     accuracy: jax.Array
+    client_accuracy: jax.Array | None
 
 
-def batched(x: np.ndarray, y: np.ndarray, batch_size: int) -> TestSet:
-    """Cuts M examples into ceil(M / B) batches of equal size."""
+def batched(x: np.ndarray, y: np.ndarray, batch_size: int, share: np.ndarray | None = None) -> TestSet:
+    """Cuts M examples, and what each counts for clients, into ceil(M / B) batches of equal size."""
     count = len(x)
     batch_size = min(batch_size, count)
     extra = -count % batch_size
@@ -36,7 +47,7 @@ def batched(x: np.ndarray, y: np.ndarray, batch_size: int) -> TestSet:
         padded = np.concatenate([array, np.zeros((extra, *array.shape[1:]), array.dtype)])
         return padded.reshape(-1, batch_size, *array.shape[1:])
 
-    return TestSet(cut(x), cut(y), cut(np.ones(count, bool)))
+    return TestSet(cut(x), cut(y), cut(np.ones(count, bool)), None if share is None else cut(share))
 
 
 def make_evaluate(model: Model, preprocess: Callable) -> Callable[[Variables, TestSet], Scores]:
@@ -46,19 +57,22 @@ def make_evaluate(model: Model, preprocess: Callable) -> Callable[[Variables, Te
         key = jax.random.key(0)  # evaluation draws nothing; the model's interface asks for a key
 
         def add_batch(sums, batch):
-            x, y, mask = batch
+            x, y, mask, share = batch
             inputs = preprocess(x, key, False)
             outputs, _ = model.apply(variables, inputs, train=False, key=key, mask=mask)
             losses = model.loss(outputs, y)
             correct = jnp.full_like(losses, jnp.nan) if model.correct is None else model.correct(outputs, y)
+            of_clients = None if share is None else share * correct
             return jax.tree.map(
-                lambda total, v: total + jnp.sum(jnp.where(mask, v, 0)), sums, (losses, correct)
+                lambda total, v: total + jnp.sum(jnp.where(mask, v, 0)),
+                sums,
+                Scores(losses, correct, of_clients),
             ), None
 
-        dtype = jnp.result_type(float)
-        zeros = (jnp.zeros((), dtype), jnp.zeros((), dtype))
-        (loss, correct), _ = jax.lax.scan(add_batch, zeros, test)
+        zero = jnp.zeros((), jnp.result_type(float))
+        zeros = Scores(zero, zero, None if test.share is None else zero)
+        (loss, correct, of_clients), _ = jax.lax.scan(add_batch, zeros, test)
         examples = jnp.sum(test.mask)
-        return Scores(loss / examples, correct / examples)
+        return Scores(loss / examples, correct / examples, of_clients)
 
     return evaluate

@@ -30,7 +30,7 @@ from fedjax_sparse import config as configs
 from fedjax_sparse.clients import state_store
 from fedjax_sparse.cluster import Cluster, joined
 from fedjax_sparse.config import RunConfig
-from fedjax_sparse.data import datasets
+from fedjax_sparse.data import client_test, datasets
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.population import Padding, padding
 from fedjax_sparse.memory import Estimate
@@ -93,6 +93,15 @@ def build(config: RunConfig) -> Experiment:
         classes_per_client=config.classes_per_client,
         weighting=config.weighting,
     )
+    labelled = dataset.task == "classification"
+    holdings = (
+        populations.class_counts(population, dataset.classes) if labelled else np.asarray(population.count)
+    )
+    shares = None
+    if config.client_test_size is not None:
+        shares = client_test.shares(
+            dataset.y_test, holdings, config.client_test_size, config.partition_seed
+        )
     count = devices.choose(config.devices, config.places)
     name, options = spec.parse(config.model)
     model = models.build(
@@ -129,6 +138,7 @@ def build(config: RunConfig) -> Experiment:
         chunk=None if config.chunk == "auto" else config.chunk,
         mesh=devices.make_mesh(count),
         state_store=config.state_store,
+        client_test=shares,
     )
     algorithm = registry.load(registry.entry(config.algorithm))(setting.federation, config.hyper)
     on_host = config.state_store == "host"
@@ -138,10 +148,6 @@ def build(config: RunConfig) -> Experiment:
         clients=config.clients,
         seeds=config.seeds,
         available=state_store.main_memory() if on_host else state_store.available_memory(count),
-    )
-    labelled = dataset.task == "classification"
-    holdings = (
-        populations.class_counts(population, dataset.classes) if labelled else np.asarray(population.count)
     )
     chosen = dataclasses.replace(config, chunk=setting.chunk, devices=count)
     return Experiment(chosen, algorithm, setting, holdings)

@@ -355,9 +355,6 @@ class SparsyFed(PrunedUploads):
     cached_thresholds: bool = option(
         False, "official code: convolutions keep the activation threshold of a round's first batch"
     )
-    lecun_init: bool = option(
-        False, "official code: kernels are drawn from a truncated normal of variance 1/inputs"
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -124,11 +124,12 @@ class Accountant:
     def _row(self, ledger: Ledger, metrics: Metrics, assessment: Any, t: int) -> dict[str, Any]:
         totals = ledger.totals
         own = assessment.server_scores
-        row = {
+        row: dict[str, Any] = {
             "round": t,
             "train_loss": train_loss(metrics),
             "global_test_loss": float(assessment.scores.loss),
             "global_test_accuracy": float(assessment.scores.accuracy),
+            "client_test_accuracy": assessment.scores.client_accuracy,
             "density": self._density(assessment.nonzero),
             "density_prunable": self._density(assessment.nonzero, self._prunable),
             "server_test_accuracy": None if own is None else float(own.accuracy),

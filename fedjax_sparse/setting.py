@@ -86,6 +86,7 @@ def make_setting(
     chunk: int | None = None,
     mesh: Mesh | None = None,
     state_store: Literal["device", "host"] = "device",
+    client_test: np.ndarray | None = None,
 ) -> Setting:
     """Builds a `Setting`; the arguments are the command line's flags of the same names.
 
@@ -115,6 +116,8 @@ def make_setting(
         chunk: Clients that are vmapped together; None chooses 1 on CPU, else a device's whole share of the cohort.
         mesh: Devices over which a cohort is spread, along an axis named `clients`.
         state_store: Where the states of all clients lie between rounds: on the device, or in the host's memory.
+        client_test: f32[M], what each test example counts in the clients' own tests, see
+            `fedjax_sparse.data.client_test`; None for no such metric.
     """
     clients = population.count.shape[0]
     sizes = np.asarray(population.count)
@@ -140,7 +143,7 @@ def make_setting(
     dtype = jax.tree.leaves(variables.params)[0].dtype
     preprocess = transforms.make_preprocess(dataset.mean, dataset.std, dtype, augment)
     rate = rate_by_round(client_lr, lr_schedule, rounds)
-    test = evaluation.batched(dataset.x_test, dataset.y_test, EVAL_BATCH)
+    test = evaluation.batched(dataset.x_test, dataset.y_test, EVAL_BATCH, client_test)
     evaluate = evaluation.make_evaluate(model, preprocess)
     federation = Federation(
         loss=make_loss(model, preprocess),

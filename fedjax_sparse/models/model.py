@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from fedjax_sparse import errors, trees
 from fedjax_sparse.models import MODELS
+from fedjax_sparse.models.initializers import SCHEMES, redraw
 from fedjax_sparse.models.layers import DEFAULT, Network, Ops
 from fedjax_sparse.types import PyTree, Variables
 
@@ -57,6 +58,7 @@ def build(
     *,
     dtype: Any = jnp.float32,
     compute_dtype: Any = None,
+    init: str = "own",
     **options: Any,
 ) -> Model:
     """Makes a model of the registry.
@@ -69,6 +71,8 @@ def build(
         compute_dtype: Of the layers' inputs, weights and outputs; gradients come back in `dtype`. With bfloat16 this is
             mixed precision (Micikevicius et al., arXiv:1710.03740; bfloat16 needs no scaling of the loss). BatchNorm
             statistics and losses are computed in at least float32.
+        init: Where kernels and biases start: "own", as the model has it, or as in `fedjax_sparse.models.initializers`:
+            "glorot" (Keras), "he", "lecun" (Flax) or "torch".
         **options: The model's own, such as `hidden` of the MLP; see its factory.
 
     Raises:
@@ -83,14 +87,27 @@ def build(
     module, function = MODELS[name][1].split(":")
     factory = getattr(importlib.import_module(f"fedjax_sparse.models.{module}"), function)
     parameters = inspect.signature(factory).parameters
-    known = set(parameters) - {"input_shape", "classes", "dtype"}
+    known = {*parameters, "init"} - {"input_shape", "classes", "dtype"}
+    require_choice(name, "init", init, ("own", *SCHEMES))
     for option, value in options.items():
         if option not in known:
             errors.unknown_name(f"option of model {name}", option, known)
         options[option] = _like(f"option {option} of model {name}", value, parameters[option].default)
     make = functools.partial(factory, tuple(input_shape), classes, **options)
     model = make(dtype=dtype)
+    if init != "own":
+        model = _starting_from(init, model)
     return model if compute_dtype is None else _computing_as(make(dtype=compute_dtype), model, compute_dtype)
+
+
+def _starting_from(scheme: str, model: Model) -> Model:
+    """`model` with the initial weights of the scheme."""
+
+    def init(key):
+        variables = model.init(key)
+        return variables._replace(params=redraw(SCHEMES[scheme], variables.params, model.kinds, key))
+
+    return model._replace(init=init)
 
 
 def _computing_as(lower: Model, model: Model, dtype: Any) -> Model:

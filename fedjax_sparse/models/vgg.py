@@ -19,7 +19,7 @@ class VGG(Network):
 
     Attributes:
         depths: Convolutions in each stage.
-        norm: After each convolution's ReLU: "batch", "group" (32 groups) or "none".
+        norm: Between each convolution and its ReLU: "batch", "group" (32 groups) or "none".
         hidden: Sizes of hidden dense layers, each followed by dropout of one half.
     """
 
@@ -32,11 +32,12 @@ class VGG(Network):
         """[B, H, W, C] -> [B, classes]."""
         for features, depth in zip((64, 128, 256, 512, 512), self.depths, strict=True):
             for _ in range(depth):
-                x = nn.relu(self.conv(x, features, 3, kernel_init=nn.initializers.he_normal()))
+                x = self.conv(x, features, 3, kernel_init=nn.initializers.he_normal())
                 if self.norm == "batch":
                     x = self.batch_norm(x, train, mask, momentum=0.99, epsilon=1e-3)
                 elif self.norm == "group":
                     x = self.group_norm(x, 32)
+                x = nn.relu(x)
             x = max_pool(x)
         x = x.reshape(x.shape[0], -1)
         for features in self.hidden:
@@ -80,7 +81,7 @@ def vgg16(
     norm: Norm = "batch",
     hidden: Sequence[int] = (),
 ) -> model.Model:
-    """VGG-16: 14,774,436 parameters for 100 classes, as in FedSparsify (arXiv:2204.12430), whose dropout is left out.
+    """VGG-16: 14,774,436 parameters for 100 classes, as in FedSparsify (arXiv:2204.12430), there with init=glorot.
 
     33,638,218 for 10 classes with norm="none", hidden=(4096, 4096), as in FLARE. Arguments as for `vgg11`.
     """
