@@ -15,10 +15,11 @@ def _algorithms() -> Rows:
     return [
         {
             "name": entry.name,
-            "description": entry.summary + (" (reconstructed)" if entry.reconstructed else ""),
+            "description": entry.summary + (f" ({entry.status})" if entry.status else ""),
             "system": entry.system,
             "sparse": entry.sparse,
             "reconstructed": entry.reconstructed,
+            "reconstructed_options": entry.reconstructed_options,
         }
         for entry in registry.algorithms().values()
     ]

@@ -26,6 +26,7 @@ class Entry:
         references: Keys in `references.bib`.
         sparse: What it declares sparse: any of server, upload, deployed, personal.
         reconstructed: Whether details had to be reconstructed because no official code settles them.
+        reconstructed_options: Options of which that is true, of an algorithm that is otherwise settled.
         overrides: Defaults of the run configuration that it changes, such as `{"cohort_size": "all"}`.
         unused: Options of a run that have no effect on it.
     """
@@ -38,5 +39,13 @@ class Entry:
     references: tuple[str, ...]
     sparse: tuple[str, ...] = ()
     reconstructed: bool = False
+    reconstructed_options: tuple[str, ...] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """What of it is reconstructed, in words; empty where nothing is."""
+        if self.reconstructed:
+            return "reconstructed"
+        return f"reconstructed: {', '.join(self.reconstructed_options)}" if self.reconstructed_options else ""

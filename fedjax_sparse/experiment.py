@@ -99,9 +99,7 @@ def build(config: RunConfig) -> Experiment:
     )
     shares = None
     if config.client_test_size is not None:
-        shares = client_test.shares(
-            dataset.y_test, holdings, config.client_test_size, config.partition_seed
-        )
+        shares = client_test.shares(dataset.y_test, holdings, config.client_test_size, config.partition_seed)
     count = devices.choose(config.devices, config.places)
     name, options = spec.parse(config.model)
     model = models.build(

@@ -94,6 +94,13 @@ class OneShotPruning(Pruning):
 class RandomPruning(GradualPruning):
     """Random pruning: the same schedule along one random order of all entries, drawn at the start."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keep_ties:
+            raise errors.UsageError(
+                "--keep-ties is not valid with random-pruning, whose order has no ties; allowed: false"
+            )
+
 
 @dataclass(frozen=True)
 class SalientGrads(Hyperparameters):
@@ -180,7 +187,10 @@ class ErrorFeedback(Hyperparameters):
     """
 
     keep_percent: float = option(
-        1.0, "percent of each tensor's entries that is sent", allowed=PERCENT_KEPT, paper="0.001, 0.0001"
+        1.0,
+        "percent of each tensor's entries that is sent",
+        allowed=PERCENT_KEPT,
+        paper="0.1, 0.01, 0.001, 0.0001",
     )
     count_rule: Literal["exact", "plus-one"] = option(
         "exact",
@@ -196,7 +206,10 @@ class Flare(ErrorFeedback):
         0.05, "strength of the pull towards model plus residual", allowed=NOT_NEGATIVE, paper="0.5, 0.05"
     )
     decay: float = option(
-        1.01, "the strength is divided by this in every round", allowed=AT_LEAST_ONE, paper="1.05, 1.1, 1.01"
+        1.01,
+        "the strength is divided by this in every round",
+        allowed=AT_LEAST_ONE,
+        paper="1.05, 1.1, 1.01, 1.005, 1.001",
     )
     first_steps: int | Literal["all"] = option(
         1, "local steps of a round, from its first, that are pulled", allowed=NOT_NEGATIVE, paper="1, 5, all"

@@ -129,10 +129,11 @@ class Accountant:
             "train_loss": train_loss(metrics),
             "global_test_loss": float(assessment.scores.loss),
             "global_test_accuracy": float(assessment.scores.accuracy),
-            "client_test_accuracy": assessment.scores.client_accuracy,
+            "client_test_accuracy": _number(assessment.scores.client_accuracy),
             "density": self._density(assessment.nonzero),
             "density_prunable": self._density(assessment.nonzero, self._prunable),
             "server_test_accuracy": None if own is None else float(own.accuracy),
+            "server_client_test_accuracy": None if own is None else _number(own.client_accuracy),
             "server_density": None if own is None else self._density(assessment.server_nonzero),
             "uplink_bytes": totals.uplink_bytes,
             "downlink_bytes": totals.downlink_bytes,
@@ -143,6 +144,9 @@ class Accountant:
             **{name: _scalar(value, metrics.work.steps > 0) for name, value in metrics.log.items()},
         }
         absent = {"server_test_accuracy", "server_density"} if own is None else set()
+        absent |= {
+            name for name in ("client_test_accuracy", "server_client_test_accuracy") if row[name] is None
+        }
         if math.isnan(row["global_test_accuracy"]):  # a problem without classes
             absent |= {"global_test_accuracy", "server_test_accuracy"}
         return {name: value for name, value in row.items() if name not in absent}
@@ -186,6 +190,10 @@ def train_loss(metrics: Metrics) -> float | None:
 def _at(tree: Any, *place: int) -> Any:
     """The entries at one place of the leading axes."""
     return jax.tree.map(lambda leaf: leaf[place], tree)
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _scalar(value: Any, present: Any) -> float | None:

@@ -244,11 +244,10 @@ def test_lists_name_and_describe(what, name, capsys):
 
 def test_the_list_says_what_is_reconstructed(capsys):
     assert cli.main(["list", "algorithms"]) == 0
-    said = {
-        line.split()[0]: line.endswith("(reconstructed)") for line in capsys.readouterr().out.splitlines()
-    }
-    assert said["sparse-proxskip"]
-    assert not said["scaffnew"]
+    said = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert said["sparse-proxskip"].endswith("(reconstructed)")
+    assert said["sparsyfed"].endswith("(reconstructed: --beta spectral)")
+    assert "reconstructed" not in said["scaffnew"]
 
 
 def test_cite_prints_the_references_of_the_run(tmp_path, capsys):

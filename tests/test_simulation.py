@@ -151,6 +151,19 @@ def test_every_test_example_counts_once_whatever_the_batch(batch_size):
     )
 
 
+@pytest.mark.parametrize("batch_size", [3, 64])
+def test_examples_count_for_clients_as_much_as_is_said(batch_size):
+    data, setting = toy.dataset(), toy.setting()
+    variables = setting.model.init(jax.random.key(0))
+    share = np.random.default_rng(0).dirichlet(np.ones(len(data.y_test)))
+    evaluate = jax.jit(evaluation.make_evaluate(setting.model, setting.preprocess))
+    scores = evaluate(variables, evaluation.batched(data.x_test, data.y_test, batch_size, share))
+    outputs, _ = setting.model.apply(variables, jnp.asarray(data.x_test), train=False)
+    right = np.argmax(outputs, -1) == data.y_test
+    np.testing.assert_allclose(scores.client_accuracy, np.sum(share * right))
+    np.testing.assert_allclose(scores.accuracy, np.mean(right))
+
+
 def test_bfloat16_and_float32_learn_too():
     with jax.enable_x64(False):
         for dtype in (jnp.bfloat16, jnp.float32):

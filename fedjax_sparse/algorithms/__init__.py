@@ -23,6 +23,7 @@ ENTRIES = (
         system="FedSparsify",
         references=("stripelis2022fedsparsify",),
         sparse=("upload", "server", "deployed"),
+        reconstructed_options=("--fine-tuning-epochs",),
     ),
     Entry(
         name="salientgrads",
@@ -84,6 +85,7 @@ ENTRIES = (
         system="SparsyFed",
         references=("guastella2025sparsyfed", "schwarz2021powerpropagation", "raihan2020swat"),
         sparse=("upload", "deployed"),
+        reconstructed_options=("--beta spectral",),
         overrides={"client_lr": 0.5},  # the paper's: small parameters move slowly
     ),
 )

@@ -91,8 +91,10 @@ def fedsparsify_global(federation: Federation, hyper: FedSparsifyGlobal) -> Algo
     Departures from the official code: exactly N - int(s_t N) weights survive, ties going to the lower index, where
     the code keeps every tie (`keep_ties`); and an explicit mask is carried, where the code takes "value is not zero"
     for a mask and so freezes biases that happen to be zero (`mask_from_values`). The code's clients keep their
-    momentum from round to round, as a client state (`keep_momentum`); here each round starts without. Where it uses
-    momentum for CIFAR-100 it is Nesterov's (`--client-nesterov`).
+    momentum from round to round (`keep_momentum`, as the paper's runs do); unless asked for, each round starts without,
+    since it is a state of the size of the model for every client. Where the code uses momentum for CIFAR-100 it is
+    Nesterov's (`--client-nesterov`). Its initial weights are Keras's (`--model vgg16:init=glorot`). Not restored: it
+    divides Fashion-MNIST by 256, and standardises the CIFAR test set by that set's own statistics.
 
     References:
         Stripelis et al., Federated Progressive Sparsification (Purge, Merge, Tune)+ (arXiv 2204.12430).
@@ -104,7 +106,8 @@ def fedsparsify_global(federation: Federation, hyper: FedSparsifyGlobal) -> Algo
 def random_pruning(federation: Federation, hyper: RandomPruning) -> Algorithm:
     """FedSparsify's schedule with one random order of the parameters in place of their magnitudes.
 
-    The order is drawn once, so masks are nested. References: the "Random" baseline of arXiv 2204.12430.
+    The order is drawn once, so masks are nested, and has no ties, so N - int(s_t N) entries survive. Departures: as of
+    `fedsparsify_global`, but for ties. References: the "Random" baseline of arXiv 2204.12430.
     """
     rule = _rule(federation, hyper, _gradual(federation, hyper), hyper.start_round)
     return _server_pruning(
@@ -115,8 +118,9 @@ def random_pruning(federation: Federation, hyper: RandomPruning) -> Algorithm:
 def one_shot_pruning(federation: Federation, hyper: OneShotPruning) -> Algorithm:
     """FedSparsify-Global with all the pruning at once: after round T - 10 unless stated, the rest is fine-tuning.
 
-    Pruning after round T is one-shot pruning without fine-tuning. References: the "OneShot" baseline of arXiv
-    2204.12430.
+    Pruning after round T is one-shot pruning without fine-tuning. The paper's runs start at 190 of 200 rounds; taken as
+    the t0 of `fedsparsify_global`, after which round t0 + 1 is the first to prune, that would be `prune_round` 191.
+    Departures: as of `fedsparsify_global`. References: the "OneShot" baseline of arXiv 2204.12430.
     """
     last = federation.rounds
     first = max(1, last - 10) if hyper.prune_round is None else hyper.prune_round

@@ -37,7 +37,7 @@ def flare(federation: Federation, hyper: Flare) -> Algorithm:
           ties, fewer; `count_rule = "plus-one"`.
         * it goes on after step p with a fresh momentum; `restart_momentum`.
         * its networks are deep linear (FC), end in two softmaxes (CNN) or lack some ReLUs (VGG-11); models
-          `flare_fc_official`, `flare_cnn_official`, `flare_vgg11_official`.
+          `flare_fc:linear=true`, `flare_cnn:double_softmax=true`, `flare_vgg11:relu_by_stage=true`.
     Not restored: it passes through a client's batches in one fixed order, we shuffle anew in each pass; both biases of
     its GRU are one tensor, of which the m + 1 rule sends one entry less (46 in all at R = 0.001, not 47). Rounds count
     from 1 here and from 0 there, where tau_t = tau / c^(t + 1): the values are the same. Whether the mask and p belong

@@ -41,7 +41,11 @@ def salientgrads(federation: Federation, hyper: SalientGrads) -> Algorithm:
     Departures: the paper's code takes minus the mean logit of the true class for the loss of the saliencies
     (`saliency_loss` "logit"; here cross-entropy), starts round 1 from a dense w_0 (`dense_start`; its first step is
     counted like the others), and keeps all ties at the threshold (`keep_ties`). That it clips the norm of the whole
-    gradient, masked entries included, is kept; `clip_living` masks first.
+    gradient, masked entries included, is kept; `clip_living` masks first. Matters of the run: the code's initial
+    weights, at which the mask is decided, are PyTorch's (`--model resnet18:init=torch`), its clients draw their
+    examples in turns (`--partition dirichlet-by-turns`), and its accuracies are means over clients' own test images
+    (`--client-test-size 100`). Not restored: the accuracy of each client's last local model ("personal"), saliencies of
+    stratified folds, and the later jobs' split in which all clients share one mixture of classes.
 
     References:
         Ohib et al., SalientGrads: Sparse Models for Communication Efficient and Data Aware Distributed Federated

@@ -72,7 +72,8 @@ def fedavg(federation: Federation, hyper: FedAvg) -> Algorithm:
 def fedprox(federation: Federation, hyper: FedProx) -> Algorithm:
     """FedAvg whose clients minimise loss(w) + mu/2 ||w - W||^2, W being the server's model; see `fedavg`.
 
-    Departures: the paper lets each client solve this to its own accuracy; here all do the same local SGD.
+    Departures: the paper lets each client solve this to its own accuracy; here all do the same local SGD. The FedProx
+    of FedSparsify's official code pulls towards zero in place of W, which is `fedavg` with weight decay mu.
 
     References:
         Li et al., Federated Optimization in Heterogeneous Networks (arXiv 1812.06127).

@@ -6,7 +6,7 @@ with fewer clients than owners.
 
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -126,16 +126,59 @@ def dirichlet_by_class(labels: np.ndarray, clients: int, seed: int, *, alpha: fl
         Hsu, Qi and Brown, Measuring the Effects of Non-Identical Data Distribution for Federated Visual
         Classification, arXiv:1909.06335 (with a uniform prior over the classes).
     """
-    class_of, number = _classes("dirichlet-by-class", labels, clients)
+
+    def one_after_another(sizes, rng):
+        order = rng.permutation(clients)
+        return zip(order, sizes[order], strict=True)
+
+    return _by_mixture("dirichlet-by-class", labels, clients, seed, alpha, one_after_another)
+
+
+def dirichlet_by_turns(labels: np.ndarray, clients: int, seed: int, *, alpha: float) -> list[np.ndarray]:
+    """As `dirichlet_by_class`, but clients draw one example at a time, in random order.
+
+    So all of them feel that a class has run out, not the last ones alone, and for a small alpha clients are less unlike
+    each other. The arguments are the same.
+
+    References:
+        The Dirichlet split in the official code of SalientGrads (arXiv 2304.07488) and, before it, DisPFL.
+    """
+
+    def in_turns(sizes, rng):
+        return ((client, 1) for client in rng.permutation(np.repeat(np.arange(clients), sizes)))
+
+    return _by_mixture("dirichlet-by-turns", labels, clients, seed, alpha, in_turns)
+
+
+def _by_mixture(
+    name: str,
+    labels: np.ndarray,
+    clients: int,
+    seed: int,
+    alpha: float,
+    turns: Callable[[np.ndarray, np.random.Generator], Iterable[tuple[int, int]]],
+) -> list[np.ndarray]:
+    """Equal sizes, each client's own mixture of classes.
+
+    Args:
+        name: Of the partition, for messages.
+        labels: int[M].
+        clients: N.
+        seed: Of all draws.
+        alpha: Concentration of the mixtures.
+        turns: (sizes i64[N], generator) -> who draws next, and how many examples.
+    """
+    class_of, number = _classes(name, labels, clients)
     check_range("alpha", alpha, 0, MAX_ALPHA, low_open=True)
     rng = np.random.default_rng(seed)
     left = np.bincount(class_of)
     sizes = np.diff(np.arange(clients + 1) * len(labels) // clients)
     mixtures = rng.dirichlet(np.full(number, alpha), size=clients)
     counts = np.zeros((clients, number), np.int64)
-    for client in rng.permutation(clients):
-        counts[client] = _draw_without_replacement(mixtures[client], int(sizes[client]), left, alpha, rng)
-        left -= counts[client]
+    for client, size in turns(sizes, rng):
+        drawn = _draw_without_replacement(mixtures[client], int(size), left, alpha, rng)
+        counts[client] += drawn
+        left -= drawn
     return _deal(class_of, counts, rng)
 
 
@@ -250,6 +293,9 @@ PARTITIONS: dict[str, Rule] = {
     "dirichlet": Rule(dirichlet, "each class over the clients by Dirichlet(alpha); sizes vary", ("alpha",)),
     "dirichlet-by-class": Rule(
         dirichlet_by_class, "each client's classes by Dirichlet(alpha); equal sizes", ("alpha",)
+    ),
+    "dirichlet-by-turns": Rule(
+        dirichlet_by_turns, "the same, clients drawing an example at a time, in random order", ("alpha",)
     ),
     "shards": Rule(
         shards, "sorted by label, k equal shards per client (k = classes_per_client)", ("classes_per_client",)

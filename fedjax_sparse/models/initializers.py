@@ -40,7 +40,9 @@ def _uniform(inputs: int) -> Initializer:
 
 
 SCHEMES: dict[str, Scheme] = {
-    "glorot": Scheme(nn.initializers.glorot_uniform(), _zero),  # uniform, variance 2 / (inputs + outputs); Keras
+    "glorot": Scheme(
+        nn.initializers.glorot_uniform(), _zero
+    ),  # uniform, variance 2 / (inputs + outputs); Keras
     "he": Scheme(nn.initializers.he_normal(), _zero),  # truncated normal, variance 2 / inputs
     "lecun": Scheme(nn.initializers.lecun_normal(), _zero),  # truncated normal, variance 1 / inputs; Flax
     # Uniform, variance 1 / (3 inputs), biases as well; PyTorch.
@@ -72,6 +74,4 @@ def redraw(scheme: Scheme, params: PyTree, kinds: PyTree, key: jax.Array) -> PyT
         draw = scheme.kernel if kind == "kernel" else scheme.bias(inputs[layer])
         return drawn_in_float32(draw)(jax.random.fold_in(key, i), leaf.shape, jnp.dtype(leaf.dtype))
 
-    return treedef.unflatten(
-        [one(i, *parts) for i, parts in enumerate(zip(layers, of, leaves, strict=True))]
-    )
+    return treedef.unflatten([one(i, *parts) for i, parts in enumerate(zip(layers, of, leaves, strict=True))])

@@ -557,19 +557,6 @@ def test_pointwise_convolutions_may_stay_plain():
     assert (powered.metrics[1].work.weight_grad < sizes).all()
 
 
-def test_official_initial_weights():
-    setting = toy.setting()
-    wide = models.build("mlp", (400,), 3, dtype=jnp.float64, hidden=(200,))
-    federation = with_params(setting.federation, wide)
-    algorithm = registry.load(registry.entry("sparsyfed"))(federation, SparsyFed(lecun_init=True, sparsity=0))
-    server = algorithm.init(wide.init(jax.random.key(0)), jax.random.key(1))
-    weights = algorithm.model(server, ()).params["Dense_0"]["kernel"]
-    deviation = np.sqrt(1 / 400)
-    assert np.std(weights) == pytest.approx(deviation, rel=0.01)
-    assert np.abs(weights).max() == pytest.approx(2 * deviation / 0.87962566, rel=0.01)
-    assert not server.variables.params["Dense_0"]["bias"].any()
-
-
 def test_costs_of_activation_pruning():
     """Forward: living weights. The kernel's gradient: the kept share of inputs, at least the floor; or everything."""
     setting = toy.setting(client_lr=0.5)
@@ -632,8 +619,8 @@ def test_too_many_masks_are_refused():
 # The paper's runs.
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "sparsyfed"
-PLAIN = sorted(path for path in EXPERIMENTS.glob("*.toml") if not path.stem.endswith("_official"))
-QUIRKS = {"activation_floor": 0.01, "skip_downsample": True, "cached_thresholds": True, "lecun_init": True}
+PLAIN = sorted(EXPERIMENTS.glob("*_s95.toml"))
+QUIRKS = {"activation_floor": 0.01, "skip_downsample": True, "cached_thresholds": True}
 
 
 @pytest.mark.parametrize("path", PLAIN, ids=lambda path: path.stem)

@@ -55,7 +55,7 @@ def test_every_rule_deals_out_all_examples(problem, name, seed, alpha):
 @settings(max_examples=100)
 def test_equal_sizes(problem, seed, alpha):
     labels, clients = problem
-    for name in ("iid", "consecutive", "dirichlet-by-class"):
+    for name in ("iid", "consecutive", "dirichlet-by-class", "dirichlet-by-turns"):
         assert np.ptp(sizes(make(name, labels, clients, seed, alpha=alpha))) <= 1
 
 
@@ -135,6 +135,21 @@ def test_dirichlet_by_class_mixtures_have_the_variance_of_their_law():
     taken = [partition._draw_without_replacement(mixture, size, left, alpha, rng)[0] for mixture in mixtures]
     variance = 1 / (4 * (2 * alpha + 1))
     assert abs(np.var(np.array(taken) / size) - (variance + (0.25 - variance) / size)) < 0.008
+
+
+def test_drawing_in_turns_lets_all_clients_feel_alike_that_a_class_has_run_out():
+    """One after another the last client of each draw is left with what nobody wanted."""
+    labels = np.repeat(np.arange(10), 500)
+    entropies = {}
+    for name in ("dirichlet-by-class", "dirichlet-by-turns"):
+        counts = partition.class_counts(make(name, labels, 100, alpha=0.3), labels, 10)
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
+        entropies[name] = -(shares * logs).sum(axis=1)
+    in_blocks, in_turns = entropies.values()
+    assert in_turns.mean() > in_blocks.mean() + 0.05
+    assert in_turns.min() > in_blocks.min() + 0.2
+    assert in_turns.std() < in_blocks.std()
 
 
 def test_drawing_in_batches_is_drawing_one_at_a_time():
@@ -226,7 +241,9 @@ def test_text_goes_by_anything_but_labels(name):
 # Requests that cannot be met.
 
 
-@pytest.mark.parametrize("name", ["dirichlet", "dirichlet-by-class", "shards", "classes"])
+@pytest.mark.parametrize(
+    "name", ["dirichlet", "dirichlet-by-class", "dirichlet-by-turns", "shards", "classes"]
+)
 @pytest.mark.parametrize("labels", [np.zeros((30, 8), np.int32), np.zeros(30, np.float32)])
 def test_rules_by_label_refuse_other_targets(name, labels):
     with pytest.raises(

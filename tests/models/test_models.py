@@ -100,6 +100,22 @@ def test_parameter_count_with_options(name, classes, options, count):
     assert trees.size(shapes(build(name, (32, 32, 3), classes, **options)).params) == count
 
 
+def test_vgg_normalises_between_convolution_and_relu():
+    """Norms that give -1 everywhere leave nothing after the ReLU, so that only the last bias is left."""
+    model = build("vgg11", (32, 32, 3), 10)
+    variables = model.init(jax.random.key(0))
+
+    def of_norm(kind, name, leaf):
+        return jnp.full_like(leaf, -1.0 if name.endswith("bias") else 0.0) if kind == "norm" else leaf
+
+    params = variables.params
+    names = jax.tree.structure(params).unflatten(trees.names(params))
+    params = jax.tree.map(of_norm, model.kinds, names, params)
+    x = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
+    outputs, _ = model.apply(variables._replace(params=params), x, train=False)
+    np.testing.assert_array_equal(outputs, 0)
+
+
 def test_resnet18_kernels_are_all_but_norms_and_the_last_bias():
     model = build("resnet18", (32, 32, 3), 10)
     sizes, leaves = dict.fromkeys(("kernel", "norm", "bias"), 0), jax.tree.leaves(shapes(model).params)

@@ -1,0 +1,66 @@
+"""Test images of each client: their mix of classes, and the mean accuracy that they stand for."""
+
+import numpy as np
+import pytest
+
+from fedjax_sparse import config, experiment, simulation
+from fedjax_sparse.data import client_test
+from fedjax_sparse.errors import UsageError
+
+LABELS = np.repeat(np.arange(4, dtype=np.int32), 30)
+HOLDINGS = np.array([[5, 5, 0, 0], [0, 0, 0, 7], [1, 2, 3, 4]], np.int32)
+
+
+def by_class(shares):
+    return np.array([shares[each == LABELS].sum() for each in range(4)])
+
+
+def test_clients_count_equally_and_mix_classes_as_in_training():
+    shares = client_test.shares(LABELS, HOLDINGS, 10, seed=0)
+    np.testing.assert_allclose(
+        by_class(shares), (HOLDINGS / HOLDINGS.sum(1, keepdims=True)).mean(0), rtol=1e-6
+    )
+    assert shares.dtype == np.float32
+
+
+def test_shares_of_a_class_are_rounded_upwards():
+    """Thirds of ten images are four of each class."""
+    shares = client_test.shares(LABELS, np.array([[1, 1, 1, 0]]), 10, seed=0)
+    assert [np.count_nonzero(shares[each == LABELS]) for each in range(4)] == [4, 4, 4, 0]
+    np.testing.assert_allclose(shares[shares > 0], 1 / 12)
+
+
+def test_a_class_that_is_too_small_is_taken_whole_and_one_that_is_missing_leaves_its_client_out():
+    few = LABELS[LABELS > 0]  # no test image of class 0
+    shares = client_test.shares(few, np.array([[9, 0, 0, 0], [0, 0, 0, 9]]), 50, seed=0)
+    np.testing.assert_allclose(shares, np.where(few == 3, 1 / 30, 0))
+
+
+def test_draws_differ_by_client_and_seed():
+    one, other = (client_test.shares(LABELS, np.array([[1, 0, 0, 0]] * 2), 15, seed) for seed in (0, 1))
+    assert np.any(one != other)
+    assert len(np.unique(one[LABELS == 0])) == 3  # of nobody, of one client, of both
+
+
+def test_a_run_reports_it_for_both_of_sparsyfeds_models():
+    made = config.configure(
+        "sparsyfed", client_test_size=20, rounds=4, clients=6, cohort_size=3, partition="dirichlet"
+    )
+    built = experiment.build(made)
+    ((row,),) = simulation.simulate(built.algorithm, built.setting, eval_every=4)
+    assert 0 < row["client_test_accuracy"] <= 1
+    assert 0 < row["server_client_test_accuracy"] <= 1
+    assert row["client_test_accuracy"] != row["global_test_accuracy"]
+
+
+@pytest.mark.parametrize(("size", "message"), [(0, r"--client-test-size = 0"), (121, r"allowed: \[1, 120\]")])
+def test_sizes_out_of_range_are_refused(size, message):
+    with pytest.raises(UsageError, match=message):
+        client_test.shares(LABELS, HOLDINGS, size, seed=0)
+
+
+def test_problems_without_classes_are_refused():
+    with pytest.raises(UsageError, match="needs one class for each example"):
+        experiment.build(
+            config.configure("fedavg", dataset="synthetic/linear", model="linear", client_test_size=5)
+        )
