@@ -43,7 +43,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder of the JSON files")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=[], help="benchmarks to run")
     parser.add_argument("--skip", nargs="+", choices=NAMES, default=[], help="benchmarks to leave out")
-    parser.add_argument("--repeats", type=int, help="timed runs of each; by default their own")
+    parser.add_argument("--repeats", type=timing.at_least(1), help="timed runs of each; by default their own")
     args = parser.parse_args()
     rows = [run(name, args.out, args.repeats) for name in chosen(args.only, args.skip)]
     print(f"\n{timing.table(rows)}" if rows else "nothing to run")

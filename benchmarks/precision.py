@@ -69,7 +69,7 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.set_defaults(repeats=3)
     parser.add_argument("--data-dir", default=os.environ.get("FEDJAX_SPARSE_DATA"))
     parser.add_argument("--model", default="mlp")
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=timing.at_least(1), default=60)
     given = parser.parse_args(args)
     dataset = "fashion_mnist" if given.data_dir else "digits"
     work = {"dataset": dataset, "data_dir": given.data_dir, "model": given.model, "rounds": given.rounds}

@@ -21,8 +21,9 @@ def main() -> int:
     """Times all numbers of seeds side by side."""
     parser = timing.arguments(__doc__, "seeds")
     parser.add_argument("--workload", choices=WORKLOADS, default="mlp")
-    parser.add_argument("--devices", type=int, default=2, help="compared with one; cores of a CPU")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 4, 8])
+    positive = timing.at_least(1)
+    parser.add_argument("--devices", type=positive, default=2, help="compared with one; cores of a CPU")
+    parser.add_argument("--seeds", type=positive, nargs="+", default=[1, 2, 4, 8])
     args = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", args.devices)
     rounds = {}
