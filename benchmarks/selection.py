@@ -95,7 +95,7 @@ def main() -> int:
     parser.add_argument("--sizes", type=timing.at_least(FEW), nargs="+", default=SIZES)
     args = parser.parse_args()
     cases = [*((size, round(SHARE * size)) for size in args.sizes), (args.sizes[-1], FEW)]
-    rows = [compare(*case, looped, args.repeats) for looped in (True, False) for case in cases]
+    rows = [compare(size, k, looped, args.repeats) for looped in (True, False) for size, k in cases]
     timing.report(args.out, rows)
     return 0
 
