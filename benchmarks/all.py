@@ -3,7 +3,8 @@
     python -m benchmarks.all [--out runs/benchmarks] [--only floor seeds | --skip peers] [--repeats 5]
 
 Each prints its table and leaves `NAME.json` in the folder. One that fails does not stop the others. At the end comes
-what ran, how long it took and how it ended; the exit status is 1 if any failed. About half an hour on two quiet cores.
+what ran, how long it took and how it ended; the exit status is 1 if any failed. About three quarters of an hour on two
+quiet cores, once the environments of the peers are there.
 """
 
 import argparse

@@ -7,7 +7,7 @@ Rows: float32 products (`--matmul-precision float32`), TF32 ones (`tensorfloat32
 mean over `--repeats` seeds, ± their standard deviation, against float32's of the same seeds; times are medians over
 blocks of ten rounds. Target: mixed precision and TF32 within the seeds' deviation of float32.
 
-About four minutes on two cores. A CPU has no TF32, so that its row repeats float32's, and most compute bfloat16 in
+Two to four minutes on two cores. A CPU has no TF32, so that its row repeats float32's, and most compute bfloat16 in
 software: the gain in time is an accelerator's.
 """
 
