@@ -9,9 +9,10 @@ runs here too where PyTorch with CUDA and pfl are installed. `resnet` (SparsyFed
 images a second of plain training, the same network in the same precision with the cohort's 160 images a step.
 `cohort` (1,000 clients of ResNet-18, one step of 4 images) and `mlp` (10,000 clients a round): that they finish.
 
-`tf32` and `float32` are products of float32 numbers, `bfloat16` is mixed precision. Chunk `auto` is halved until the
-rounds fit into memory, as a run's is. `grouped` convolutions are JAX's own rule for kernels that differ by client. What
-fails is a row too, with its reason. Written for a quarter of an hour on one H200, where it has not been run yet.
+`tf32` and `float32` are products of float32 numbers, `bfloat16` is mixed precision. Chunk `auto` is the cohort, halved
+until the rounds can be compiled and, by the estimate, fit into memory, as a run's is. `grouped` convolutions are JAX's
+own rule for kernels that differ by client. What fails is a row too, with its reason. Written for a quarter of an hour
+on one H200, where it has not been run yet.
 """
 
 import importlib.util
@@ -27,13 +28,14 @@ import optax
 from jax import lax
 
 from benchmarks import timing
-from benchmarks.ours import make_rounds, setting_of
+from benchmarks.ours import make_rounds, rounds_of, setting_of
 from benchmarks.workloads import LEARNING_RATE, WORKLOADS, Workload
 from fedjax_sparse import build_model, make_algorithm, memory, simulation
 from fedjax_sparse.models import spec
 from fedjax_sparse.models.layers import DEFAULT, Ops
 from fedjax_sparse.models.model import Model
 from fedjax_sparse.setting import Setting
+from fedjax_sparse.simulation import Program
 from fedjax_sparse.types import Variables
 
 # By the name in the table: the precision of float32 products, and the layers' type.
@@ -102,14 +104,20 @@ def network(workload: Workload, precision: str, grouped: bool) -> Model:
     return model._replace(apply=apply) if grouped else model
 
 
-def fitting(workload: Workload, model: Model) -> tuple[Setting, int]:
-    """The automatic chunk of a run, halved until the compiled rounds fit into memory."""
+def fitting(workload: Workload, model: Model) -> tuple[Setting, Program]:
+    """The largest chunk, of the cohort halved time and again, whose rounds fit into memory, and these compiled."""
     chunk = workload.cohort
     while True:
         setting = setting_of(workload, model=model, chunk=chunk)
-        program, analysis = simulation.compile_ahead(make_algorithm("fedavg", setting.federation), setting)
-        if chunk == 1 or memory.estimate(analysis, setting, program.store).fits:
-            return setting, chunk
+        algorithm = make_algorithm("fedavg", setting.federation)
+        try:
+            with memory.watched(chunk):
+                program, analysis = simulation.compile_ahead(algorithm, setting)
+            if chunk == 1 or memory.estimate(analysis, setting, program.store).fits:
+                return setting, program
+        except memory.OutOfMemoryError:
+            if chunk == 1:
+                raise
         chunk = -(-chunk // 2)
 
 
@@ -161,14 +169,15 @@ def measure(case: Case, workload: Workload, repeats: int) -> dict[str, Any]:
         with jax.default_matmul_precision(PRECISIONS[case.precision][0]):
             if case.how == "plain":
                 run = plain_training(workload, model)
+            elif case.chunk == "auto":
+                setting, program = fitting(workload, model)
+                row["chunk"] = setting.chunk
+                run = rounds_of(setting, program)
             else:
-                if case.chunk == "auto":
-                    setting, row["chunk"] = fitting(workload, model)
-                else:
-                    setting = setting_of(workload, model=model, chunk=int(case.chunk))
+                setting = setting_of(workload, model=model, chunk=int(case.chunk))
                 run = make_rounds(setting, "sparsyfed" if case.how == "sparsyfed" else "fedavg")
             seconds = time_of(run, case.rounds, repeats)
-    except (jax.errors.JaxRuntimeError, MemoryError) as error:
+    except (jax.errors.JaxRuntimeError, MemoryError, memory.OutOfMemoryError) as error:
         return row | {"note": (str(error) or "out of memory").splitlines()[0][:60]}
     images = case.rounds * workload.cohort * workload.examples / seconds
     return row | {"s a run": seconds, "ms a round": 1000 * seconds / case.rounds, "images/s": images}

@@ -3,7 +3,8 @@
     python -m benchmarks.all [--out runs/benchmarks] [--only floor seeds | --skip peers] [--repeats 5]
 
 Each prints its table and leaves `NAME.json` in the folder. One that fails does not stop the others. At the end comes
-what ran, how long it took and how it ended; the exit status is 1 if any failed. About half an hour on two quiet cores.
+what ran, how long it took and how it ended; the exit status is 1 if any failed. About three quarters of an hour on two
+quiet cores, once the environments of the peers are there.
 """
 
 import argparse
@@ -43,7 +44,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder of the JSON files")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=[], help="benchmarks to run")
     parser.add_argument("--skip", nargs="+", choices=NAMES, default=[], help="benchmarks to leave out")
-    parser.add_argument("--repeats", type=int, help="timed runs of each; by default their own")
+    parser.add_argument("--repeats", type=timing.at_least(1), help="timed runs of each; by default their own")
     args = parser.parse_args()
     rows = [run(name, args.out, args.repeats) for name in chosen(args.only, args.skip)]
     print(f"\n{timing.table(rows)}" if rows else "nothing to run")

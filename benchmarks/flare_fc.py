@@ -14,6 +14,7 @@ import csv
 import sys
 from pathlib import Path
 
+from benchmarks import timing
 from fedjax_sparse.batch import Case, folder_of, run_all
 from fedjax_sparse.records import RunFolder
 
@@ -58,7 +59,7 @@ def main() -> int:
     )
     parser.add_argument("--data-dir", help="folder of data sets; by default FEDJAX_SPARSE_DATA")
     parser.add_argument("--out", type=Path, default=Path("runs/flare_fc"))
-    parser.add_argument("--hidden", type=int, default=WIDTH, help="units of each hidden layer")
+    parser.add_argument("--hidden", type=timing.at_least(1), default=WIDTH, help="units of each hidden layer")
     args = parser.parse_args()
     out = args.out / str(args.hidden)
     run_all(cases(args.hidden), out, args.data_dir)

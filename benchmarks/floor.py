@@ -9,7 +9,6 @@ batch makes it do. The cohort is shared out over all cores, each a device. Two m
 of the floor for the MLP, 50 % for the two networks with convolutions.
 """
 
-import os
 import sys
 from collections.abc import Callable
 
@@ -31,7 +30,7 @@ def main() -> int:
     parser = timing.arguments(__doc__, "floor")
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     args = parser.parse_args()
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    jax.config.update("jax_num_cpu_devices", timing.cores())
     rows = [row(name, args.repeats) for name in args.workloads]
     timing.report(args.out, rows)
     return 0

@@ -12,6 +12,7 @@ from fedjax_sparse.data import population
 from fedjax_sparse.data.datasets import Dataset
 from fedjax_sparse.models.model import Model
 from fedjax_sparse.setting import Setting
+from fedjax_sparse.simulation import Program
 
 ROUNDS = 1_000_000  # more than are ever timed; learning rates are constant
 
@@ -56,9 +57,13 @@ def setting_of(
 def make_rounds(
     setting: Setting, algorithm: str = "fedavg", seeds: int = 1, **hyper: Any
 ) -> Callable[[int], None]:
-    """Compiles, and returns what runs the next n rounds and waits for them; at most `simulation.MAX_BLOCK` at once."""
+    """The rounds of an algorithm, as `rounds_of` gives them; compiled at the first call."""
     made = make_algorithm(algorithm, setting.federation, **hyper)
-    program = simulation.compile_program(made, setting, seeds)
+    return rounds_of(setting, simulation.compile_program(made, setting, seeds), seeds)
+
+
+def rounds_of(setting: Setting, program: Program, seeds: int = 1) -> Callable[[int], None]:
+    """Starts, and returns what runs the next n rounds and waits for them; at most `simulation.MAX_BLOCK` at once."""
     data = jax.device_put(setting.population, devices.everywhere(setting.mesh))
     numbers = np.arange(seeds, dtype=np.int32)
     state, _ = program.start(data, numbers)

@@ -58,12 +58,14 @@ def main() -> int:
     """Times all algorithms, a few at a time."""
     parser = timing.arguments(__doc__, "overhead")
     parser.add_argument("--workload", choices=WORKLOADS, default="mlp")
-    parser.add_argument("--devices", type=int, default=1, help="that share the cohort; cores of a CPU")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="algorithms; all by default")
+    parser.add_argument(
+        "--devices", type=timing.at_least(1), default=1, help="that share the cohort; cores of a CPU"
+    )
+    names = [name for name in registry.algorithms() if name != "fedavg"]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help="algorithms")
     args = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", args.devices)
-    names = args.only or [name for name in registry.algorithms() if name != "fedavg"]
-    entries = [registry.entry(name) for name in names]
+    entries = [registry.entry(name) for name in args.only]
     rows = []
     for first in range(0, len(entries), AT_ONCE):
         rows += compare(

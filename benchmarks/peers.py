@@ -1,25 +1,30 @@
 """The same federated work in fedjax_sparse, pfl-research, Flower, FedJAX and plain PyTorch, side by side on a CPU.
 
     python -m benchmarks.peers                                  # the latest FedJAX release, on an old JAX
+    python -m benchmarks.peers --torch-index URL                # PyTorch's build without CUDA
     python -m benchmarks.peers --fedjax PATH                    # a checkout of FedJAX, on the JAX of this environment
     python -m benchmarks.peers --peers torch --workloads mlp    # a part
 
 Everyone trains the same network (the numbers of parameters are compared) with plain SGD, one pass over shuffled
 batches at each client of a random cohort, and averages; nobody evaluates. A framework runs in a process of its own, in
-an environment that the first call makes (pip; a few minutes and 5 GB; pip's own configuration chooses another package
-index, such as one with CPU builds of PyTorch). For a workload all processes start, compile and train two rounds; then
-they take turns, about three seconds each, in which the others are stopped. `ours` is one device that has all cores,
-`ours, 2 devices` has one core for each. Flower's clients train in Ray actors, one for each core; Ray's start is not
-counted.
+an environment that the first call makes (pip; a few minutes and 5 GB). On Linux PyTorch's default build is the one for
+CUDA, several GB more: `--torch-index URL` takes PyTorch from the index of CPU builds that pytorch.org's install page
+names. Give it in every call: environments are made anew where what was asked for changes.
+
+For a workload all processes start, compile and train two rounds; then they take turns, about three seconds each, in
+which the others are stopped. `ours` is one device that has all cores, `ours, 2 devices` has one core for each. Flower's
+clients train in Ray actors, one for each core; Ray's start is not counted.
 
 About fifteen minutes on two cores once the environments are there. Targets, on two cores: softmax regression at least
 20 times as fast as pfl and 10 times as FedJAX, the perceptron 5 times as PyTorch, the convolutional networks 1.3 times
 as the fastest peer.
 """
 
+import argparse
 import importlib.metadata
-import os
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,24 +41,48 @@ TORCH = ["torch==2.13.0", "numpy"]  # first, lest something else choose a build 
 OLD_JAX = ["fedjax==0.0.17", "jax==0.5.3", "jaxlib==0.5.3", "dm-haiku==0.0.14"]
 
 
-def frameworks(fedjax: Path | None) -> dict[str, Framework]:
-    """By name; the fedjax of a checkout runs on the JAX of this environment."""
+def frameworks(fedjax: Path | None = None, torch_index: str | None = None) -> dict[str, Framework]:
+    """By name.
+
+    Args:
+        fedjax: A checkout, which runs on the JAX of this environment; None takes the release and an old JAX.
+        torch_index: Where PyTorch comes from; None leaves it to pip's configuration.
+    """
     if fedjax is None:
         jax_peer = Framework("fedjax_worker.py", (), (OLD_JAX,), "fedjax-release", "old JAX")
     else:
         jax = f"jax=={importlib.metadata.version('jax')}"
-        jax_peer = Framework("fedjax_worker.py", (), ([jax, str(fedjax)],), "fedjax-checkout", "checkout")
-    devices = os.cpu_count() or 1
+        commit = commit_of(fedjax)
+        note = f"checkout {commit[:12]}".rstrip()
+        jax_peer = Framework("fedjax_worker.py", (), ([jax, str(fedjax)],), "fedjax-checkout", note, commit)
+    torch = TORCH if torch_index is None else ["--index-url", torch_index, *TORCH]
+    devices = timing.cores()
     return {
         "ours": Framework("ours_worker.py", ("1",)),
         f"ours, {devices} devices": Framework("ours_worker.py", (str(devices),)),
-        "torch": Framework("torch_worker.py", (), (TORCH,), "torch"),
-        "pfl": Framework("pfl_worker.py", (), (TORCH, ["pfl==0.6.0"]), "pfl"),
+        "torch": Framework("torch_worker.py", (), (torch,), "torch"),
+        "pfl": Framework("pfl_worker.py", (), (torch, ["pfl==0.6.0"]), "pfl"),
         "fedjax": jax_peer,
         "flower": Framework(
-            "flower_worker.py", (), (TORCH, ["flwr[simulation]==1.41.0", "ray==2.55.1"]), "flower"
+            "flower_worker.py", (), (torch, ["flwr[simulation]==1.41.0", "ray==2.55.1"]), "flower"
         ),
     }
+
+
+def checkout(text: str) -> Path:
+    """A type of option: a folder, in full, since pip takes the bare name of one for a package."""
+    path = Path(text).resolve()
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is no folder")
+    return path
+
+
+def commit_of(folder: Path) -> str:
+    """Where the folder's Git repository stands; empty where there is none."""
+    if shutil.which("git") is None:
+        return ""
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 class Entry:
@@ -124,7 +153,7 @@ def row(label: str, entry: Entry, medians: Mapping[str, float]) -> dict[str, Any
         "clients/s": own and WORKLOADS[entry.workload].cohort / own,
         **{
             f"time / {ours}": own / medians[ours] if own and ours in medians else None
-            for ours in frameworks(None)
+            for ours in frameworks()
             if ours.startswith("ours")
         },
         "made of": entry.failure or ", ".join(filter(None, made_of)),
@@ -134,17 +163,26 @@ def row(label: str, entry: Entry, medians: Mapping[str, float]) -> dict[str, Any
 def main() -> int:
     """Makes what environments are missing, runs everything and prints the table."""
     parser = timing.arguments(__doc__, "peers")
-    everyone = [name for name in frameworks(None) if not name.startswith("ours")]
+    everyone = [name for name in frameworks() if not name.startswith("ours")]
     parser.add_argument("--peers", nargs="+", choices=everyone, default=everyone)
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
-    parser.add_argument("--fedjax", type=Path, help="a checkout of FedJAX, in place of the release")
+    parser.add_argument(
+        "--fedjax",
+        type=checkout,
+        help="a checkout of FedJAX, in place of the release; installed anew when its commit changes",
+    )
+    parser.add_argument(
+        "--torch-index",
+        metavar="URL",
+        help="the index of CPU builds, see pytorch.org's install page; by default pip's own configuration",
+    )
     parser.add_argument("--envs", type=Path, default=Path("runs/peers-envs"), help="folder of environments")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or workers would stay behind, stopped
     args.envs.mkdir(parents=True, exist_ok=True)
     chosen = {
         name: framework
-        for name, framework in frameworks(args.fedjax).items()
+        for name, framework in frameworks(args.fedjax, args.torch_index).items()
         if name.startswith("ours") or name in args.peers
     }
     rows = [row for name in args.workloads for row in measure(name, chosen, args.envs, args.repeats)]

@@ -92,10 +92,10 @@ def seconds_of(run: Callable[[], Any]) -> float:
 def main() -> int:
     """Times every size."""
     parser = timing.arguments(__doc__, "selection")
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--sizes", type=timing.at_least(FEW), nargs="+", default=SIZES)
     args = parser.parse_args()
     cases = [*((size, round(SHARE * size)) for size in args.sizes), (args.sizes[-1], FEW)]
-    rows = [compare(*case, looped, args.repeats) for looped in (True, False) for case in cases]
+    rows = [compare(size, k, looped, args.repeats) for looped in (True, False) for size, k in cases]
     timing.report(args.out, rows)
     return 0
 

@@ -26,11 +26,6 @@ class Times(NamedTuple):
         """What is reported."""
         return statistics.median(self.seconds)
 
-    @property
-    def best(self) -> float:
-        """The least disturbed run."""
-        return min(self.seconds)
-
 
 def interleaved(runs: Mapping[str, Callable[[], Any]], repeats: int = 5) -> dict[str, Times]:
     """Times callables in turns, a, b, a, b, ..., so that a change of the machine's load meets all of them.
@@ -77,7 +72,7 @@ def machine() -> dict[str, Any]:
     facts: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in PACKAGES},
     }
@@ -86,6 +81,11 @@ def machine() -> dict[str, Any]:
 
         facts["device"] = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     return facts
+
+
+def cores() -> int:
+    """Of the CPU, as many as this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu_name() -> str:
@@ -111,8 +111,21 @@ def arguments(description: str | None, name: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/benchmarks") / f"{name}.json", help="JSON file to write"
     )
-    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each; medians are reported")
+    parser.add_argument(
+        "--repeats", type=at_least(1), default=5, help="timed runs of each; medians are reported"
+    )
     return parser
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """A type of option: a whole number that is not smaller."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text} is no whole number from {least} on")
+        return int(text)
+
+    return number
 
 
 def report(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -30,6 +30,7 @@ class Framework(NamedTuple):
         installs: What pip installs, one call after another; none where the script runs in this environment.
         environment: The name of the folder that they are installed in.
         note: What the table says of it.
+        commit: Of the checkout that is installed; another one is installed anew.
     """
 
     script: str
@@ -37,6 +38,7 @@ class Framework(NamedTuple):
     installs: tuple[list[str], ...] = ()
     environment: str = ""
     note: str = ""
+    commit: str = ""
 
 
 def python_of(framework: Framework, folder: Path) -> Path:
@@ -45,7 +47,7 @@ def python_of(framework: Framework, folder: Path) -> Path:
         return Path(sys.executable)
     home = folder.absolute() / framework.environment
     python, receipt = home / "bin" / "python", home / "installed.json"
-    wanted = json.dumps(framework.installs)
+    wanted = json.dumps([*framework.installs, framework.commit])
     if not receipt.exists() or receipt.read_text() != wanted:
         venv.create(home, with_pip=True, clear=True)
         for packages in framework.installs:

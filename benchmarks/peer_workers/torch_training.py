@@ -4,13 +4,13 @@
 # PyTorch is installed in the peers' environments only.
 
 import functools
-import os
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import nn
 
+from benchmarks import timing
 from benchmarks.workloads import LEARNING_RATE, WORKLOADS, Workload
 
 
@@ -54,7 +54,7 @@ def tensors(x: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
 
 def thread_choices() -> dict[str, Callable[[], None]]:
     """A thread for each core or, where steps are too small to be shared out, a single one."""
-    return {f"threads: {n}": functools.partial(torch.set_num_threads, n) for n in (os.cpu_count() or 1, 1)}
+    return {f"threads: {n}": functools.partial(torch.set_num_threads, n) for n in (timing.cores(), 1)}
 
 
 @functools.cache

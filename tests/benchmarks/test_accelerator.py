@@ -1,10 +1,12 @@
 """The accelerator's benchmark runs from one end to the other, in small, on a CPU."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import accelerator
+from fedjax_sparse import memory
 
 
 @pytest.mark.slow
@@ -28,3 +30,34 @@ def test_what_does_not_fit_is_a_row_with_its_reason(monkeypatch):
     row = accelerator.measure(accelerator.Case("mlp", "tf32", 2), small, repeats=1)
     assert row["images/s"] is None
     assert row["note"].startswith("RESOURCE_EXHAUSTED")
+
+
+def test_a_chunk_that_does_not_fit_is_halved_also_where_compiling_fails(monkeypatch):
+    tried = []
+
+    def compile_ahead(algorithm, setting):
+        tried.append(setting.chunk)
+        if setting.chunk == 4:
+            raise MemoryError
+        return SimpleNamespace(store=None), None
+
+    def estimate(analysis, setting, store):
+        return memory.Estimate(needed=setting.chunk, available=1, chunk=setting.chunk)
+
+    monkeypatch.setattr(accelerator.simulation, "compile_ahead", compile_ahead)
+    monkeypatch.setattr(accelerator.memory, "estimate", estimate)
+    small = accelerator.tiny(accelerator.PARTS["mlp"])
+    setting, _ = accelerator.fitting(small, accelerator.network(small, "tf32", False))
+    assert tried == [4, 2, 1]
+    assert setting.chunk == 1
+
+
+def test_what_not_even_compiles_is_a_row_too(monkeypatch):
+    def refuse(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(accelerator.simulation, "compile_ahead", refuse)
+    small = accelerator.tiny(accelerator.PARTS["mlp"])
+    row = accelerator.measure(accelerator.Case("mlp", "tf32", "auto"), small, repeats=1)
+    assert row["images/s"] is None
+    assert row["note"].startswith("out of memory while compiling with 1 clients")

@@ -1,8 +1,13 @@
 """How workers and their parent take turns, with workers that do nothing."""
 
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from benchmarks import peers
+from benchmarks.peer_workers import process
 from benchmarks.peer_workers.process import Framework
 
 WORKER = """
@@ -46,3 +51,53 @@ def test_a_failure_becomes_a_row_and_the_others_go_on(make_worker, tmp_path, tur
 def test_networks_of_different_sizes_are_refused(make_worker, tmp_path):
     with pytest.raises(SystemExit, match="'peer': 11"):
         peers.measure("mlp", {"ours": make_worker("a"), "peer": make_worker("b", 11)}, tmp_path, 1)
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """What pip was asked for, one list for each call; nothing is installed."""
+    calls = []
+
+    def run(command, **_):
+        calls.append(command[command.index("--no-input") + 1 :])
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(process.venv, "create", lambda home, **_: home.mkdir(exist_ok=True))
+    monkeypatch.setattr(process.subprocess, "run", run)
+    return calls
+
+
+def test_an_environment_is_made_once_for_each_commit(installed, tmp_path):
+    framework = Framework("a.py", installs=(["jax", "/checkout"],), environment="a", commit="1")
+    for commit in ("1", "1", "2"):
+        process.python_of(framework._replace(commit=commit), tmp_path)
+    assert installed == [["jax", "/checkout"]] * 2
+
+
+def test_the_index_of_cpu_builds_is_for_pytorch_alone(installed, tmp_path):
+    process.python_of(peers.frameworks(torch_index="URL")["pfl"], tmp_path)
+    assert installed == [["--index-url", "URL", *peers.TORCH], ["pfl==0.6.0"]]
+
+
+def test_a_checkout_is_installed_by_its_full_path(tmp_path, monkeypatch):
+    (tmp_path / "fedjax").mkdir()
+    monkeypatch.chdir(tmp_path)
+    framework = peers.frameworks(peers.checkout("./fedjax"))["fedjax"]
+    assert framework.installs[0][1] == str(tmp_path / "fedjax")
+    assert framework.note == "checkout"
+
+
+def test_a_checkout_is_known_by_its_commit():
+    here = Path(__file__).parent
+    if not peers.commit_of(here):
+        pytest.skip("the tests are in no Git repository")
+    framework = peers.frameworks(here)["fedjax"]
+    assert len(framework.commit) == 40
+    assert framework.note == f"checkout {framework.commit[:12]}"
+
+
+def test_a_checkout_that_is_no_folder_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["peers", "--fedjax", "missing"])
+    with pytest.raises(SystemExit, match="2"):
+        peers.main()
+    assert capsys.readouterr().err.splitlines()[-1].endswith("missing is no folder")
