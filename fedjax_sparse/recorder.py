@@ -36,9 +36,8 @@ class Recorder:
             if row is not None:
                 folder.append(row)
             if ledger.emptied_at == progress.round:
-                report(
-                    f"{folder.path}: no weight is left in {ledger.emptied} after round {ledger.emptied_at}"
-                )
+                found = f"as found after round {ledger.emptied_at}"
+                report(f"{folder.path}: no weight is left in {ledger.emptied}, {found}")
             if ledger.diverged_at is not None and self._closed[k] is None:
                 self._closed[k] = ledger.diverged_at
                 folder.truncate(ledger.diverged_at - 1)
