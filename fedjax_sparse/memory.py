@@ -64,7 +64,7 @@ def estimate(block: Any, setting: Setting, store: StateStore, seeds: int = 1) ->
         seeds: K, each with states of its own.
     """
     kept = block.argument_size_in_bytes + block.output_size_in_bytes - block.alias_size_in_bytes
-    test = sum(leaf.nbytes for leaf in setting.test)
+    test = sum(leaf.nbytes for leaf in jax.tree.leaves(setting.test))
     each = kept + block.temp_size_in_bytes + test
     here = 1 if setting.mesh is None else len(setting.mesh.local_devices)
     if jax.default_backend() != "cpu":
