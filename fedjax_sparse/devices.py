@@ -83,8 +83,6 @@ def fetch(tree: Any) -> Any:
 
 def anywhere(flag: bool) -> bool:
     """Whether the flag is up on any process; all processes have to call this."""
-    return (
-        flag
-        if jax.process_count() == 1
-        else bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
-    )
+    if not jax.distributed.is_initialized():  # to count the processes would start JAX, and fix its devices
+        return flag
+    return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
