@@ -33,6 +33,7 @@ from fedjax_sparse.config import RunConfig
 from fedjax_sparse.data import client_test, datasets
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.population import Padding, padding
+from fedjax_sparse.entry import LOCAL_WORK
 from fedjax_sparse.memory import Estimate
 from fedjax_sparse.models import model as models
 from fedjax_sparse.models import spec
@@ -99,9 +100,7 @@ def build(config: RunConfig) -> Experiment:
     )
     shares = None
     if config.client_test_size is not None:
-        shares = client_test.shares(
-            dataset.y_test, holdings, config.client_test_size, config.partition_seed
-        )
+        shares = client_test.shares(dataset.y_test, holdings, config.client_test_size, config.partition_seed)
     count = devices.choose(config.devices, config.places)
     name, options = spec.parse(config.model)
     model = models.build(
@@ -336,12 +335,13 @@ def _report(experiment: Experiment, out: Path, recorder: Recorder) -> None:
     if rows:
         say(f"{facts(rows)}  in {rows[0]['wall_seconds']:.1f} s")
         plotting.plot([out], out / "figures")
-    say(padding_of_run(experiment).describe())
+    if set(LOCAL_WORK).isdisjoint(registry.entry(experiment.config.algorithm).unused):
+        say(padding_of_run(experiment).describe())
     say(f"records and figures: {out}")
 
 
 def padding_of_run(experiment: Experiment) -> Padding:
-    """The work that padding wastes, over all rounds of the first seed."""
+    """The work that padding wastes, over all rounds of the first seed, where clients do the local work of the plan."""
     setting, seed = experiment.setting, experiment.config.seed
     plan = setting.federation.plan
     counts = np.append(setting.population.count, 0)  # an empty place holds nothing
