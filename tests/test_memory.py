@@ -68,7 +68,7 @@ def ready(**options):
 def test_the_automatic_chunk_is_halved_until_the_run_fits(monkeypatch):
     """As on an accelerator, the whole cohort is tried first; memory ends a little above what two clients need."""
     two = ready(chunk=2).memory.needed
-    monkeypatch.setattr(setting, "automatic_chunk", lambda capacity, devices: capacity)
+    monkeypatch.setattr(setting, "automatic_chunk", lambda share: share)
     monkeypatch.setattr(state_store, "available_memory", lambda devices: two + 1)
     fitted = ready()
     assert (fitted.experiment.config.chunk, fitted.memory.needed) == (2, two)
@@ -132,7 +132,7 @@ def recorded(out: Path) -> list[dict]:
 
 def test_compiling_that_runs_out_halves_an_automatic_chunk(monkeypatch):
     """Some compilers refuse what does not fit, before anything can be analysed."""
-    monkeypatch.setattr(setting, "automatic_chunk", lambda capacity, devices: capacity)
+    monkeypatch.setattr(setting, "automatic_chunk", lambda share: share)
     compile_ahead = simulation.compile_ahead
     monkeypatch.setattr(
         simulation, "compile_ahead", lambda a, s, k: exhausted() if s.chunk > 2 else compile_ahead(a, s, k)
