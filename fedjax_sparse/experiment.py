@@ -8,7 +8,7 @@ import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -228,13 +228,17 @@ def _run(config: RunConfig, out: Path, command: Sequence[str]) -> int:
     return _drive(ready, out, Recorder(folders, table), start=None)
 
 
-def resume(out: Path, command: Sequence[str], cluster: Cluster = ALONE) -> int:
+def resume(
+    out: Path, command: Sequence[str], cluster: Cluster = ALONE, chunk: int | Literal["auto"] | None = None
+) -> int:
     """Goes on with a run that was stopped or killed, bit for bit as if it never had been.
 
     Args:
         out: The run's folder, which all processes of a cluster can read.
         command: As typed, for the manifest.
         cluster: The processes that share the run.
+        chunk: Clients trained at once from here on, which changes only rounding; None for as many as before. The
+            run's configuration stays what it was.
 
     Returns:
         The exit code, as of `run`.
@@ -248,14 +252,16 @@ def resume(out: Path, command: Sequence[str], cluster: Cluster = ALONE) -> int:
         if here != out:
             shutil.copytree(out, here, dirs_exist_ok=True)
         devices.anywhere(False)  # nobody changes the folder before all have read it
-        return _resume(here, command)
+        return _resume(here, command, chunk)
 
 
-def _resume(out: Path, command: Sequence[str]) -> int:
+def _resume(out: Path, command: Sequence[str], chunk: int | Literal["auto"] | None) -> int:
     table, folders = records.open_run(out)
     recorder = Recorder(folders, table)
     recorder.check_unchanged()
     config = configs.from_toml_dict(table)
+    if chunk is not None:
+        config = dataclasses.replace(config, chunk=chunk)
     experiment = build(config)
     start = recorder.restore(simulation.state_shapes(experiment.algorithm, experiment.setting), say)
     for folder in folders:
