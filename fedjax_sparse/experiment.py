@@ -65,7 +65,7 @@ class Experiment(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """An experiment whose rounds are compiled, and the memory that they need."""
+    """An experiment whose rounds and evaluation are compiled, and the memory that they need."""
 
     experiment: Experiment
     program: Program
@@ -168,8 +168,8 @@ def prepare(config: RunConfig, experiment: Experiment) -> Ready:
         final = config.chunk != "auto" or setting.chunk == 1
         try:
             with memory.watched(setting.chunk):
-                program, analysis = simulation.compile_ahead(algorithm, setting, config.seeds)
-            estimate = memory.estimate(analysis, setting, program.store, config.seeds)
+                program, footprint = simulation.compile_ahead(algorithm, setting, config.seeds)
+            estimate = memory.estimate(footprint, setting, program.store, config.seeds)
             if estimate.fits or final:
                 estimate.check()
                 return Ready(experiment, program, estimate)
