@@ -68,7 +68,13 @@ def test_more_devices_than_there_are_are_refused(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not say")
+def test_cores_are_those_that_the_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 6})
+    assert devices.cores() == 3
+
+
+@pytest.mark.skipif(devices.cores() < 2, reason="needs two cores")
 def test_cores_become_devices_and_do_so_again_on_resume(tmp_path):
     out = tmp_path / "run"
     flags = ["--devices", "2", "--rounds", "2", "--cohort-size", "3", "--checkpoint-every", "1"]
