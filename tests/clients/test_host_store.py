@@ -44,7 +44,9 @@ def test_a_cohort_is_read_once_for_each_round(monkeypatch):
     """Three rounds of a block of four, each adding one to the clients of its cohort; nobody is read after the last."""
     ids = np.asarray([[[0, 1], [1, 2], [3, 4], [N, N]]] * 2)
     read, gather = [], host_store.gather
-    monkeypatch.setattr(host_store, "gather", lambda states, i: read.append(i[0].tolist()) or gather(states, i))
+    monkeypatch.setattr(
+        host_store, "gather", lambda states, i: read.append(i[0].tolist()) or gather(states, i)
+    )
 
     def one_round(state, *_):
         return RunState((), jax.tree.map(lambda leaf: leaf + 1, state.clients)), np.zeros((2, 1))
