@@ -123,9 +123,7 @@ def in_sequence(first: Trained, rest: Trained) -> Trained:
     return Trained(rest.variables, loss.astype(rest.loss.dtype), examples, steps, rest.moments)
 
 
-def shuffled_rows(
-    client: Client, plan: Plan, key: jax.Array, end: jax.Array | int | None = None
-) -> jax.Array:
+def shuffled_rows(client: Client, plan: Plan, key: jax.Array, end: jax.Array | int = 2**31 - 1) -> jax.Array:
     """i32[passes, whole batches]: the client's rows of the pool in a new random order for every pass.
 
     Args:
@@ -133,7 +131,6 @@ def shuffled_rows(
         plan: Of its local work.
         key: Each pass has its own key, derived from this.
         end: The client takes no step from this one on; where that saves work, passes that begin later are not drawn.
-            None draws all.
     """
     places = client.index.shape[0]
     held = jnp.arange(places) < client.count
@@ -149,7 +146,7 @@ def shuffled_rows(
 
     keys = jax.random.split(key, plan.passes)
     # The smallest client may need many passes where others need few; but an accelerator sorts all at once.
-    if end is None or plan.steps is None or jax.default_backend() != "cpu":
+    if plan.steps is None or jax.default_backend() != "cpu":
         rows = jax.vmap(one_pass)(keys)
     else:
         rows = jax.lax.map(one_needed_pass, (jnp.arange(plan.passes), keys))
