@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import datetime
-import shutil
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -250,7 +249,7 @@ def resume(
     table, _ = records.open_run(out)
     with joined(cluster, configs.from_toml_dict(table).devices), _records_at(out) as here:
         if here != out:
-            shutil.copytree(out, here, dirs_exist_ok=True)
+            records.copy_to_read(out, here)
         devices.anywhere(False)  # nobody changes the folder before all have read it
         return _resume(here, command, chunk)
 
