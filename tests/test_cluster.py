@@ -18,7 +18,10 @@ from fedjax_sparse import checkpoints
 from fedjax_sparse.cli import main
 
 SECONDS = 240  # no wait in these tests is longer
-FLAGS = ("--clients", "6", "--cohort-size", "3", "--local-epochs", "1", "--eval-every", "2")
+FLAGS = (
+    *("--model", "softmax", "--clients", "6", "--cohort-size", "3"),
+    *("--local-epochs", "1", "--eval-every", "2"),
+)
 FLARE = ("run", "flare", *FLAGS, "--checkpoint-every", "3", "--rounds", "6")
 
 
@@ -101,7 +104,6 @@ def close(folder: Path, other: Path) -> None:
         assert mine.keys() == theirs.keys()
 
 
-@pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one_and_can_be_resumed(tmp_path):
     """Clients keep an error in FLARE, so their states are divided between the processes, and gathered to be saved."""
     double = ("--dtype", "float64")
@@ -145,8 +147,14 @@ def test_auto_without_a_cluster_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("lost", "number"), [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)])
+@pytest.mark.parametrize(
+    ("lost", "number"),
+    [
+        pytest.param(0, signal.SIGKILL, marks=pytest.mark.slow),
+        (1, signal.SIGKILL),
+        pytest.param(1, signal.SIGSTOP, marks=pytest.mark.slow),
+    ],
+)
 def test_a_lost_process_ends_the_other_within_seconds(tmp_path, lost, number):
     out = tmp_path / "run"
     command = ("run", "fedavg", *FLAGS, "--rounds", "100000", "--checkpoint-every", "2", "--out", str(out))
