@@ -53,7 +53,7 @@ class Program(NamedTuple):
         on_host: Whether they lie on the host.
     """
 
-    start: Callable
+    start: Any
     dispatch: Any
     assess: Any
     store: StateStore
@@ -71,11 +71,11 @@ class Program(NamedTuple):
 
 
 class Footprint(NamedTuple):
-    """Bytes that a run needs on each device, by XLA's account of its compiled rounds and evaluation.
+    """Bytes that a run needs on each device, by XLA's account of what `compile_ahead` compiles.
 
     Attributes:
         kept: Of what stays there: the training data and the states; of states on the host, those of a cohort.
-        temporary: The most that is needed besides, while rounds are run or models tested.
+        temporary: The most that is needed besides, while clients prepare, rounds are run or models tested.
     """
 
     kept: int
@@ -83,7 +83,10 @@ class Footprint(NamedTuple):
 
 
 def compile_ahead(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> tuple[Program, Footprint]:
-    """The program of a run with its rounds and its evaluation compiled, and the memory that they need."""
+    """The program of a run with all compiled that takes much memory, and the memory that it needs.
+
+    That is its rounds, its evaluation and, with states on the device, a preparation by all clients.
+    """
     program = compile_program(algorithm, setting, seeds)
     on_host, places = setting.state_store == "host", setting.sampler.capacity
     rounds = 1 if on_host else MAX_BLOCK
@@ -115,10 +118,13 @@ def compile_ahead(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> tup
         each_seed(number),
     ).compile()
     assess = program.assess.lower(state(1), shapes(setting.test)).compile()
-    needs, tests = block.memory_analysis(), assess.memory_analysis()
+    program, compiled = program._replace(dispatch=block, assess=assess), [block, assess]
+    if algorithm.prepare is not None and not on_host:  # work of all clients
+        start = program.start.lower(shapes(setting.population), each_seed(number)).compile()
+        program, compiled = program._replace(start=start), [*compiled, start]
+    needs = block.memory_analysis()
     kept = needs.argument_size_in_bytes + needs.output_size_in_bytes - needs.alias_size_in_bytes
-    footprint = Footprint(kept, max(needs.temp_size_in_bytes, tests.temp_size_in_bytes))
-    return program._replace(dispatch=block, assess=assess), footprint
+    return program, Footprint(kept, max(each.memory_analysis().temp_size_in_bytes for each in compiled))
 
 
 def compile_program(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> Program:

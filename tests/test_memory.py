@@ -61,14 +61,18 @@ def test_testing_counts_where_it_needs_more_than_training():
     assert large.temporary > small.temporary + 500 * 5 * 4  # at least the outputs of the hidden layer
 
 
-@pytest.mark.parametrize("place", ["device", "host"])
-def test_what_was_compiled_ahead_is_what_runs(monkeypatch, place):
+@pytest.mark.parametrize(
+    ("name", "place"), [("flare", "device"), ("flare", "host"), ("salientgrads", "device")]
+)
+def test_what_was_compiled_ahead_is_what_runs(monkeypatch, name, place):
     """A run is given its compiled rounds and evaluation and compiles no others; the numbers are those of any run."""
     problem = toy.setting(jnp.float32, state_store=place)
-    algorithm = toy.algorithm("flare", problem)
+    algorithm = toy.algorithm(name, problem)
     program, _ = simulation.compile_ahead(algorithm, problem)
-    assert isinstance(program.dispatch, jax.stages.Compiled)
-    assert isinstance(program.assess, jax.stages.Compiled)
+    compiled = [
+        isinstance(each, jax.stages.Compiled) for each in (program.dispatch, program.assess, program.start)
+    ]
+    assert compiled == [True, True, name == "salientgrads"]  # whose clients prepare together
     *_, plain = simulation.run(algorithm, problem, [0], evaluate_at=lambda t: False)
     monkeypatch.setattr(simulation, "compile_program", None)
     *_, ahead = simulation.run(algorithm, problem, [0], evaluate_at=lambda t: False, program=program)
