@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import get_annotations
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
@@ -185,6 +185,13 @@ class ResumeArguments:
     """Continues a run that was stopped."""
 
     run: Annotated[str, Positional, arg(metavar="RUN", help="folder of the run")]
+    chunk: Annotated[
+        int | Literal["auto"] | None,
+        arg(
+            metavar="INT|auto",
+            help="clients trained at once from here on, fewer where memory ran out; by default as many as before",
+        ),
+    ] = None
     coordinator: Annotated[str | None, arg(metavar="HOST:PORT|auto", help="as of run")] = None
     num_processes: Annotated[int | None, arg(help="as of run")] = None
     process_id: Annotated[int | None, arg(help="as of run")] = None
@@ -195,7 +202,7 @@ def _resume(args: Sequence[str]) -> int:
     from fedjax_sparse import experiment
 
     processes = Cluster(given.coordinator, given.num_processes, given.process_id)
-    return experiment.resume(Path(given.run), [PROG, "resume", *args], processes)
+    return experiment.resume(Path(given.run), [PROG, "resume", *args], processes, given.chunk)
 
 
 @dataclass(frozen=True)

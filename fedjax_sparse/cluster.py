@@ -12,6 +12,7 @@ import dataclasses
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ from fedjax_sparse.options import AT_LEAST_ONE, NOT_NEGATIVE, Options, option
 HEARTBEAT_SECONDS = 10  # a process that has been silent for so long is lost
 ANSWER_SECONDS = 60  # how long processes wait for the others to start; the environment can set another number
 ANSWER_VARIABLE = "FEDJAX_SPARSE_COORDINATOR_TIMEOUT"
+MAX_PORT = 2**16 - 1
 # How the collectives of CPUs and of GPUs, and the coordinator, report that somebody does not answer.
 LOSS = re.compile(r"Gloo|NCCL|UNAVAILABLE|DEADLINE_EXCEEDED|heartbeat|coordination service")
 
@@ -57,6 +59,11 @@ class Cluster(Options):
             raise errors.UsageError(
                 f"--coordinator = {self.coordinator!r} is not valid; allowed: HOST:PORT, or auto"
             )
+        port = int(self.coordinator.rpartition(":")[2])
+        if not 1 <= port <= MAX_PORT:
+            raise errors.UsageError(
+                f"--coordinator = {self.coordinator}: port {port} is out of range; allowed: 1 to {MAX_PORT}"
+            )
         if self.num_processes is None or self.process_id is None:
             raise errors.UsageError("--coordinator HOST:PORT needs --num-processes and --process-id")
         if self.process_id >= self.num_processes:
@@ -80,13 +87,18 @@ def joined(cluster: Cluster, devices: int | Literal["auto"]) -> Iterator[None]:
     Args:
         cluster: Which process this is.
         devices: Devices that share a cohort, over all processes; on CPU each process makes its part of them.
+
+    Raises:
+        UsageError: What can be told before anybody is asked: the time to wait is no number, or the port is taken.
     """
     if cluster.alone:
         yield
         return
+    seconds = _answer_seconds()
+    _check_port(cluster)
     ending = _Ending(f"no answer from the coordinator {cluster.coordinator} or from all its processes")
     try:
-        _connect(cluster, devices)
+        _connect(cluster, devices, seconds)
         ending.reason = "another process of the run was lost; go on from the last checkpoint with: resume"
         yield
     except BaseException as error:
@@ -94,7 +106,31 @@ def joined(cluster: Cluster, devices: int | Literal["auto"]) -> Iterator[None]:
     ending.restore()
 
 
-def _connect(cluster: Cluster, devices: int | Literal["auto"]) -> None:
+def _answer_seconds() -> int:
+    text = os.environ.get(ANSWER_VARIABLE, str(ANSWER_SECONDS))
+    if not re.fullmatch(r"0*[1-9]\d*", text):
+        raise errors.UsageError(f"{ANSWER_VARIABLE} = {text!r} is not valid; allowed: seconds, at least 1")
+    return int(text)
+
+
+def _check_port(cluster: Cluster) -> None:
+    """Process 0 is to listen there; JAX would end without a word."""
+    if cluster.process_id != 0 or cluster.coordinator is None:
+        return
+    with socket.socket() as probe:
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # connections that are closing take no port
+        try:
+            probe.bind(("", int(cluster.coordinator.rpartition(":")[2])))
+        except OSError as error:
+            raise errors.UsageError(
+                f"--coordinator = {cluster.coordinator}: process 0 cannot listen on that port ({error.strerror}); "
+                "allowed: a free port of its host"
+            ) from None
+
+
+def _connect(cluster: Cluster, devices: int | Literal["auto"], seconds: int) -> None:
     import jax
     from jax._src import (
         distributed,
@@ -106,7 +142,7 @@ def _connect(cluster: Cluster, devices: int | Literal["auto"]) -> None:
             None if cluster.coordinator == "auto" else cluster.coordinator,
             cluster.num_processes,
             cluster.process_id,
-            initialization_timeout=int(os.environ.get(ANSWER_VARIABLE, ANSWER_SECONDS)),
+            initialization_timeout=seconds,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
     except ValueError as error:

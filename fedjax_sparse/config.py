@@ -138,7 +138,11 @@ class RunConfig(Options):
 
     encoding: str = option("smallest", f"how messages are counted in bytes: {', '.join(costs.ENCODINGS)}")
     seed: int = option(0, "seed of everything but the partition", allowed=SEED)
-    seeds: int = option(1, "seeds s..s+K-1 run side by side, K", allowed=AT_LEAST_ONE)
+    seeds: int = option(
+        1,
+        "seeds s..s+K-1 run as one program, K; one after another on CPU, else at once",
+        allowed=AT_LEAST_ONE,
+    )
     eval_every: int = option(
         5, "rounds between two evaluations; the last round always is", allowed=AT_LEAST_ONE
     )

@@ -26,7 +26,7 @@ def choose(count: int | Literal["auto"], cohort_size: int) -> int:
     if count == "auto":
         return 1 if jax.default_backend() == "cpu" else min(jax.device_count(), cohort_size)
     if count > 1:
-        _make_devices_of_cores(min(count, os.cpu_count() or 1))
+        _make_devices_of_cores(min(count, cores()))
     available = jax.device_count()
     if count > available:
         raise UsageError(
@@ -44,6 +44,11 @@ def _all(count: int | Literal["auto"]) -> int:
             f"--devices = {count} of {jax.process_count()} processes; allowed: all {there}, or auto"
         )
     return there
+
+
+def cores() -> int:
+    """Cores that this process may use; not every system says which those are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _make_devices_of_cores(count: int) -> None:
@@ -83,8 +88,6 @@ def fetch(tree: Any) -> Any:
 
 def anywhere(flag: bool) -> bool:
     """Whether the flag is up on any process; all processes have to call this."""
-    return (
-        flag
-        if jax.process_count() == 1
-        else bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
-    )
+    if not jax.distributed.is_initialized():  # to count the processes would start JAX, and fix its devices
+        return flag
+    return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))

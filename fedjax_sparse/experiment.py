@@ -3,12 +3,11 @@
 import contextlib
 import dataclasses
 import datetime
-import shutil
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +32,7 @@ from fedjax_sparse.config import RunConfig
 from fedjax_sparse.data import client_test, datasets
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.population import Padding, padding
+from fedjax_sparse.entry import LOCAL_WORK
 from fedjax_sparse.memory import Estimate
 from fedjax_sparse.models import model as models
 from fedjax_sparse.models import spec
@@ -64,7 +64,7 @@ class Experiment(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """An experiment whose rounds are compiled, and the memory that they need."""
+    """An experiment whose rounds and evaluation are compiled, and the memory that they need."""
 
     experiment: Experiment
     program: Program
@@ -167,8 +167,8 @@ def prepare(config: RunConfig, experiment: Experiment) -> Ready:
         final = config.chunk != "auto" or setting.chunk == 1
         try:
             with memory.watched(setting.chunk):
-                program, analysis = simulation.compile_ahead(algorithm, setting, config.seeds)
-            estimate = memory.estimate(analysis, setting, program.store, config.seeds)
+                program, footprint = simulation.compile_ahead(algorithm, setting, config.seeds)
+            estimate = memory.estimate(footprint, setting, program.store, config.seeds)
             if estimate.fits or final:
                 estimate.check()
                 return Ready(experiment, program, estimate)
@@ -227,13 +227,17 @@ def _run(config: RunConfig, out: Path, command: Sequence[str]) -> int:
     return _drive(ready, out, Recorder(folders, table), start=None)
 
 
-def resume(out: Path, command: Sequence[str], cluster: Cluster = ALONE) -> int:
+def resume(
+    out: Path, command: Sequence[str], cluster: Cluster = ALONE, chunk: int | Literal["auto"] | None = None
+) -> int:
     """Goes on with a run that was stopped or killed, bit for bit as if it never had been.
 
     Args:
         out: The run's folder, which all processes of a cluster can read.
         command: As typed, for the manifest.
         cluster: The processes that share the run.
+        chunk: Clients trained at once from here on, which changes only rounding; None for as many as before. The
+            run's configuration stays what it was.
 
     Returns:
         The exit code, as of `run`.
@@ -245,16 +249,18 @@ def resume(out: Path, command: Sequence[str], cluster: Cluster = ALONE) -> int:
     table, _ = records.open_run(out)
     with joined(cluster, configs.from_toml_dict(table).devices), _records_at(out) as here:
         if here != out:
-            shutil.copytree(out, here, dirs_exist_ok=True)
+            records.copy_to_read(out, here)
         devices.anywhere(False)  # nobody changes the folder before all have read it
-        return _resume(here, command)
+        return _resume(here, command, chunk)
 
 
-def _resume(out: Path, command: Sequence[str]) -> int:
+def _resume(out: Path, command: Sequence[str], chunk: int | Literal["auto"] | None) -> int:
     table, folders = records.open_run(out)
     recorder = Recorder(folders, table)
     recorder.check_unchanged()
     config = configs.from_toml_dict(table)
+    if chunk is not None:
+        config = dataclasses.replace(config, chunk=chunk)
     experiment = build(config)
     start = recorder.restore(simulation.state_shapes(experiment.algorithm, experiment.setting), say)
     for folder in folders:
@@ -334,12 +340,13 @@ def _report(experiment: Experiment, out: Path, recorder: Recorder) -> None:
     if rows:
         say(f"{facts(rows)}  in {rows[0]['wall_seconds']:.1f} s")
         plotting.plot([out], out / "figures")
-    say(padding_of_run(experiment).describe())
+    if set(LOCAL_WORK).isdisjoint(registry.entry(experiment.config.algorithm).unused):
+        say(padding_of_run(experiment).describe())
     say(f"records and figures: {out}")
 
 
 def padding_of_run(experiment: Experiment) -> Padding:
-    """The work that padding wastes, over all rounds of the first seed."""
+    """The work that padding wastes, over all rounds of the first seed, where clients do the local work of the plan."""
     setting, seed = experiment.setting, experiment.config.seed
     plan = setting.federation.plan
     counts = np.append(setting.population.count, 0)  # an empty place holds nothing

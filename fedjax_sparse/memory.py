@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
@@ -11,10 +11,11 @@ from fedjax_sparse.clients.state_store import StateStore
 from fedjax_sparse.errors import RunError, UsageError
 from fedjax_sparse.progress import human_bytes
 from fedjax_sparse.setting import Setting
+from fedjax_sparse.simulation import Footprint
 
 
 class Estimate(NamedTuple):
-    """The memory of a run while it trains.
+    """The memory of a run while it trains and tests.
 
     Attributes:
         needed: Bytes on each accelerator, or of main memory.
@@ -51,21 +52,17 @@ class OutOfMemoryError(RunError):
     """Memory was asked for that is not there."""
 
 
-def estimate(block: Any, setting: Setting, store: StateStore, seeds: int = 1) -> Estimate:
-    """The memory of a run by XLA's analysis of its compiled block (`jax.stages.Compiled.memory_analysis`).
-
-    The block's arguments hold the training data and the states; of states on the host, those of a cohort. What lies on
-    the devices of a CPU and what lies on its host share one main memory.
+def estimate(footprint: Footprint, setting: Setting, store: StateStore, seeds: int = 1) -> Estimate:
+    """The memory of a run. What lies on the devices of a CPU and what lies on its host share one main memory.
 
     Args:
-        block: The analysis.
+        footprint: Of the compiled run, see `simulation.compile_ahead`.
         setting: Where the run takes place.
         store: How its clients' states are kept.
         seeds: K, each with states of its own.
     """
-    kept = block.argument_size_in_bytes + block.output_size_in_bytes - block.alias_size_in_bytes
     test = sum(leaf.nbytes for leaf in jax.tree.leaves(setting.test))
-    each = kept + block.temp_size_in_bytes + test
+    each = footprint.kept + footprint.temporary + test
     here = 1 if setting.mesh is None else len(setting.mesh.local_devices)
     if jax.default_backend() != "cpu":
         return Estimate(each, state_store.available_memory(1), setting.chunk)

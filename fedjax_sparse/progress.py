@@ -31,7 +31,7 @@ class Display:
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=rounds, completed=done, speed="compiling", facts="")
+        self._task = self._bar.add_task("", total=rounds, completed=done, speed="starting", facts="")
 
     def update(self, t: int, rows: list[dict[str, Any]]) -> None:
         """Shows round t; `rows` are the latest metrics of the seeds, empty between evaluations."""

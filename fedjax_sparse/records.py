@@ -21,6 +21,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
@@ -190,6 +191,26 @@ def open_run(out: Path) -> tuple[dict[str, Any], list[RunFolder]]:
         if not (folder.path / METRICS).is_file():
             raise UsageError(f"run folder {out} is not complete: {folder.path / METRICS} is missing")
     return config, folders
+
+
+def copy_to_read(out: Path, to: Path) -> None:
+    """Copies what a further process of a cluster needs to resume a run: all but figures and sinks.
+
+    Checkpoints, which may be large, stay where they are, and are read from there: the first process, which writes the
+    others' too, replaces none before all processes have gone through another round.
+
+    Args:
+        out: The run folder.
+        to: An empty folder.
+    """
+    shutil.copytree(
+        out,
+        to,
+        dirs_exist_ok=True,
+        ignore=shutil.ignore_patterns(CHECKPOINTS, "figures", "tensorboard", "*.csv"),
+    )
+    for mine, theirs in zip(open_run(to)[1], open_run(out)[1], strict=True):
+        mine.checkpoints.symlink_to(theirs.checkpoints.absolute())
 
 
 def write_clients(folder: Path, class_counts: np.ndarray) -> None:

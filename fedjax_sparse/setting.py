@@ -113,7 +113,8 @@ def make_setting(
         server_momentum: Momentum of `server_opt` momentum and adam.
         augment: Whether training images are cropped and flipped at random.
         encoding: In which bytes are counted, see `fedjax_sparse.costs.ENCODINGS`.
-        chunk: Clients that are vmapped together; None chooses 1 on CPU, else a device's whole share of the cohort.
+        chunk: Clients that are vmapped together, on each device at most its share of the cohort; None chooses 1 on
+            CPU, else that share.
         mesh: Devices over which a cohort is spread, along an axis named `clients`.
         state_store: Where the states of all clients lie between rounds: on the device, or in the host's memory.
         client_test: f32[M], what each test example counts in the clients' own tests, see
@@ -125,11 +126,13 @@ def make_setting(
         participation, clients=clients, cohort_size=cohort_size, sizes=sizes, dropout=dropout
     )
     devices = 1 if mesh is None else mesh.size
-    chunk = automatic_chunk(sampler.capacity, devices) if chunk is None else chunk
+    share = -(-sampler.capacity // devices)
+    chunk = automatic_chunk(share) if chunk is None else chunk
     if not 1 <= chunk <= sampler.capacity:
         raise errors.UsageError(
             f"--chunk = {chunk} is out of range; allowed: 1 to {sampler.capacity}, the cohort"
         )
+    chunk = min(chunk, share)
     plan = make_plan(sizes, batch_size=batch_size, epochs=local_epochs, steps=local_steps)
     optimizer = functools.partial(
         local_training.client_sgd,
@@ -168,9 +171,9 @@ def make_setting(
     )
 
 
-def automatic_chunk(capacity: int, devices: int) -> int:
+def automatic_chunk(share: int) -> int:
     """One client at a time on CPU, where a scan beats a vmap; on accelerators each one's share of the cohort."""
-    return 1 if jax.default_backend() == "cpu" else -(-capacity // devices)
+    return 1 if jax.default_backend() == "cpu" else share
 
 
 def make_plan(sizes: np.ndarray, *, batch_size: int, epochs: int | None, steps: int | None) -> Plan:

@@ -47,24 +47,46 @@ class Program(NamedTuple):
         dispatch: What runs on the device at once: (state, population, ids i32[K, R, C], present bool[K, R, C], first
             round, rounds, seeds) -> (state, metrics with leading axes [K, R]); `rounds` of the R are run. The state
             is donated. Where the states lie on the host, R = 1 and the clients' states are those of the cohort.
-        evaluate: (state, test set) -> `Assessment`.
+        assess: What evaluates on the device: (state, test set) -> `Assessment`. Where the states lie on the host, the
+            clients' states are those of one client.
         store: How the clients' states are kept.
-        drive: (dispatch, arguments of a block) -> the state and metrics of a block.
+        on_host: Whether they lie on the host.
     """
 
-    start: Callable
+    start: Any
     dispatch: Any
-    evaluate: Callable
+    assess: Any
     store: StateStore
-    drive: Callable = lambda dispatch, *arguments: dispatch(*arguments)
+    on_host: bool = False
 
     def block(self, *arguments: Any) -> tuple[RunState, Metrics]:
         """Some rounds, with the arguments of `dispatch` and the states of all clients."""
-        return self.drive(self.dispatch, *arguments)
+        return host_store.run_block(self.dispatch, *arguments) if self.on_host else self.dispatch(*arguments)
+
+    def evaluate(self, state: RunState, test: evaluation.TestSet) -> Assessment:
+        """The models of a state with the states of all clients, tested."""
+        if self.on_host:
+            state = state._replace(clients=jax.tree.map(lambda leaf: leaf[:, :1], state.clients))
+        return self.assess(state, test)
 
 
-def compile_ahead(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> tuple[Program, Any]:
-    """The program of a run with its rounds compiled, and XLA's account of the memory that they need on a device."""
+class Footprint(NamedTuple):
+    """Bytes that a run needs on each device, by XLA's account of what `compile_ahead` compiles.
+
+    Attributes:
+        kept: Of what stays there: the training data and the states; of states on the host, those of a cohort.
+        temporary: The most that is needed besides, while clients prepare, rounds are run or models tested.
+    """
+
+    kept: int
+    temporary: int
+
+
+def compile_ahead(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> tuple[Program, Footprint]:
+    """The program of a run with all compiled that takes much memory, and the memory that it needs.
+
+    That is its rounds, its evaluation and, with states on the device, a preparation by all clients.
+    """
     program = compile_program(algorithm, setting, seeds)
     on_host, places = setting.state_store == "host", setting.sampler.capacity
     rounds = 1 if on_host else MAX_BLOCK
@@ -72,21 +94,37 @@ def compile_ahead(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> tup
     def each_seed(leaf: Any, *shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((seeds, *(shape or leaf.shape)), leaf.dtype)
 
-    state = state_shapes(algorithm, setting)
-    clients = jax.tree.map(
-        lambda leaf: each_seed(leaf, places, *leaf.shape[1:]) if on_host else each_seed(leaf), state.clients
-    )
+    def shapes(tree: Any) -> Any:
+        return jax.eval_shape(lambda leaves: leaves, tree)
+
+    one_seed = state_shapes(algorithm, setting)
+
+    def state(clients: int) -> RunState:
+        """With the states of all clients or, on the host, of so many."""
+        stored = jax.tree.map(
+            lambda leaf: each_seed(leaf, clients, *leaf.shape[1:]) if on_host else each_seed(leaf),
+            one_seed.clients,
+        )
+        return RunState(jax.tree.map(each_seed, one_seed.server), stored)
+
     number, flag = np.int32(0), np.bool_(0)
-    compiled = program.dispatch.lower(
-        RunState(jax.tree.map(each_seed, state.server), clients),
-        jax.eval_shape(lambda population: population, setting.population),
+    block = program.dispatch.lower(
+        state(places),
+        shapes(setting.population),
         each_seed(number, rounds, places),
         each_seed(flag, rounds, places),
         number,
         number,
         each_seed(number),
     ).compile()
-    return program._replace(dispatch=compiled), compiled.memory_analysis()
+    assess = program.assess.lower(state(1), shapes(setting.test)).compile()
+    program, compiled = program._replace(dispatch=block, assess=assess), [block, assess]
+    if algorithm.prepare is not None and not on_host:  # work of all clients
+        start = program.start.lower(shapes(setting.population), each_seed(number)).compile()
+        program, compiled = program._replace(start=start), [*compiled, start]
+    needs = block.memory_analysis()
+    kept = needs.argument_size_in_bytes + needs.output_size_in_bytes - needs.alias_size_in_bytes
+    return program, Footprint(kept, max(each.memory_analysis().temp_size_in_bytes for each in compiled))
 
 
 def compile_program(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> Program:
@@ -150,11 +188,7 @@ def _compile_for_host(algorithm: Algorithm, setting: Setting, seeds: int) -> Pro
         clients = host_store.create(rows, size.population, size.cohort_size)
         return RunState(start_server(population, seed_array), clients), None
 
-    def evaluate(state, test):
-        someone = jax.tree.map(lambda leaf: leaf[:, :1], state.clients)
-        return program.evaluate(state._replace(clients=someone), test)
-
-    return Program(start, program.dispatch, evaluate, store, host_store.run_block)
+    return Program(start, program.dispatch, program.assess, store, on_host=True)
 
 
 def state_shapes(algorithm: Algorithm, setting: Setting) -> RunState:

@@ -18,7 +18,10 @@ from fedjax_sparse import checkpoints
 from fedjax_sparse.cli import main
 
 SECONDS = 240  # no wait in these tests is longer
-FLAGS = ("--clients", "6", "--cohort-size", "3", "--local-epochs", "1", "--eval-every", "2")
+FLAGS = (
+    *("--model", "softmax", "--clients", "6", "--cohort-size", "3"),
+    *("--local-epochs", "1", "--eval-every", "2"),
+)
 FLARE = ("run", "flare", *FLAGS, "--checkpoint-every", "3", "--rounds", "6")
 
 
@@ -101,7 +104,6 @@ def close(folder: Path, other: Path) -> None:
         assert mine.keys() == theirs.keys()
 
 
-@pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one_and_can_be_resumed(tmp_path):
     """Clients keep an error in FLARE, so their states are divided between the processes, and gathered to be saved."""
     double = ("--dtype", "float64")
@@ -145,8 +147,14 @@ def test_auto_without_a_cluster_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("lost", "number"), [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)])
+@pytest.mark.parametrize(
+    ("lost", "number"),
+    [
+        pytest.param(0, signal.SIGKILL, marks=pytest.mark.slow),
+        (1, signal.SIGKILL),
+        pytest.param(1, signal.SIGSTOP, marks=pytest.mark.slow),
+    ],
+)
 def test_a_lost_process_ends_the_other_within_seconds(tmp_path, lost, number):
     out = tmp_path / "run"
     command = ("run", "fedavg", *FLAGS, "--rounds", "100000", "--checkpoint-every", "2", "--out", str(out))
@@ -188,6 +196,14 @@ def test_nobody_answers(tmp_path, process_id):
         ("--coordinator here --num-processes 2 --process-id 0", "allowed: HOST:PORT, or auto"),
         ("--coordinator here:1 --num-processes 2 --process-id 2", "allowed: 0 to 1"),
         ("--coordinator auto --process-id 2", "not to auto"),
+        (
+            "--coordinator here:0 --num-processes 2 --process-id 0",
+            "here:0: port 0 is out of range; allowed: 1 to 65535",
+        ),
+        (
+            "--coordinator here:65536 --num-processes 2 --process-id 1",
+            "here:65536: port 65536 is out of range",
+        ),
     ],
 )
 def test_flags_that_do_not_belong_together_are_refused(tmp_path, flags, words, capsys):
@@ -195,3 +211,23 @@ def test_flags_that_do_not_belong_together_are_refused(tmp_path, flags, words, c
     assert words in capsys.readouterr().err
     assert main(["resume", str(tmp_path), *flags.split()]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_refused(tmp_path, capsys):
+    with socket.socket() as holder:
+        holder.bind(("", 0))
+        holder.listen()
+        address = f"127.0.0.1:{holder.getsockname()[1]}"
+        flags = ["--coordinator", address, "--num-processes", "2", "--process-id", "0"]
+        assert main(["run", "fedavg", *flags, "--out", str(tmp_path / "run")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--coordinator = {address}: process 0 cannot listen on that port (Address already in use)" in line
+
+
+@pytest.mark.parametrize("text", ["abc", "0", "1.5", "-1", ""])
+def test_a_time_to_wait_that_is_no_number_is_refused(tmp_path, monkeypatch, capsys, text):
+    monkeypatch.setenv("FEDJAX_SPARSE_COORDINATOR_TIMEOUT", text)
+    flags = ["--coordinator", "127.0.0.1:1", "--num-processes", "2", "--process-id", "1"]
+    assert main(["run", "fedavg", *flags, "--out", str(tmp_path / "run")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"FEDJAX_SPARSE_COORDINATOR_TIMEOUT = {text!r} is not valid; allowed: seconds, at least 1" in line

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from fedjax_sparse import devices, simulation
+from fedjax_sparse import checkpoints, devices, simulation
 from fedjax_sparse.cli import main
 from tests import toy
 
@@ -67,15 +68,34 @@ def test_more_devices_than_there_are_are_refused(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
-def test_cores_become_devices(tmp_path):
-    command = [sys.executable, "-m", "fedjax_sparse", "run", "fedavg", "--devices", "2", "--rounds", "1"]
-    command += ["--cohort-size", "3", "--out", str(tmp_path / "run")]
-    done = subprocess.run(
-        command, env={**os.environ, "XLA_FLAGS": ""}, check=True, capture_output=True, text=True
-    )
-    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["device_count"] == 2
-    assert "devices = 2" in (tmp_path / "run" / "config.toml").read_text()
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not say")
+def test_cores_are_those_that_the_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 6})
+    assert devices.cores() == 3
+
+
+@pytest.mark.skipif(devices.cores() < 2, reason="needs two cores")
+def test_cores_become_devices_and_do_so_again_on_resume(tmp_path):
+    out = tmp_path / "run"
+    flags = ["--devices", "2", "--rounds", "2", "--cohort-size", "3", "--checkpoint-every", "1"]
+    said = in_a_process_without_devices("run", "fedavg", *flags, "--out", str(out))
+    assert json.loads((out / "manifest.json").read_text())["device_count"] == 2
+    assert "devices = 2" in (out / "config.toml").read_text()
     # Two clients on one device and one on the other: a third of the time is needed by nobody.
-    assert "padding: " in done.stderr
-    assert "padding: 0 of" not in done.stderr
+    assert "padding: " in said
+    assert "padding: 0 of" not in said
+    shutil.rmtree(out / "checkpoints" / "2")
+    assert "after round 1" in in_a_process_without_devices("resume", str(out))
+    assert checkpoints.steps(out / "checkpoints") == [1, 2]
+
+
+def in_a_process_without_devices(*command: str) -> str:
+    """What a command line says that has to make its devices itself."""
+    done = subprocess.run(
+        [sys.executable, "-m", "fedjax_sparse", *command],
+        env={**os.environ, "XLA_FLAGS": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr

@@ -161,6 +161,31 @@ def test_a_changed_configuration_is_refused(whole, tmp_path, capsys):
     assert rows(out) == rows(whole)
 
 
+def test_fewer_clients_at_once_change_only_rounding_on_resume(tmp_path):
+    """As after running out of memory; the configuration stays, so that the run can be resumed again without."""
+    out = tmp_path / "run"
+    small = ("--rounds", "4", "--checkpoint-every", "2", "--model", "softmax")
+    assert run(out, *small, "--chunk", "3", algorithm="fedavg") == 0
+    before, configuration = rows(out), (out / "config.toml").read_text()
+    for how in (["--chunk", "1"], []):
+        shutil.rmtree(out / "checkpoints" / "4")
+        command = ["resume", str(out), *how]
+        assert main(command) == 0
+        assert json.loads((out / "manifest.json").read_text())["resumed"] == ["fedjax-sparse", *command]
+        assert (out / "config.toml").read_text() == configuration
+        assert [row["round"] for row in rows(out)] == [2, 4]
+        for name in ("train_loss", "global_test_loss"):
+            assert rows(out)[-1][name] == pytest.approx(before[-1][name], rel=1e-4)
+
+
+@pytest.mark.parametrize(("chunk", "allowed"), [("0", "[1, inf)"), ("4", "1 to 3")])
+def test_a_wrong_chunk_is_refused_on_resume(whole, chunk, allowed, capsys):
+    before = (whole / "manifest.json").read_bytes()
+    assert main(["resume", str(whole), "--chunk", chunk]) == 2
+    assert f"--chunk = {chunk} is out of range; allowed: {allowed}" in capsys.readouterr().err
+    assert (whole / "manifest.json").read_bytes() == before
+
+
 def copy(run: Path, to: Path) -> Path:
     return Path(shutil.copytree(run, to / "run"))
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sparse import checkpoints, devices, memory, setting, simulation
+from fedjax_sparse import checkpoints, devices, evaluation, memory, setting, simulation
 from fedjax_sparse.cli import main
 from fedjax_sparse.clients import state_store
 from fedjax_sparse.config import configure
@@ -22,8 +22,8 @@ SMALL = {"model": "softmax", "rounds": 2, "cohort_size": 8, "local_epochs": 1}
 def needed(**options) -> int:
     """The estimate for FLARE on the toy problem."""
     problem = toy.setting(jnp.float32, **({"chunk": 1} | options))
-    program, analysis = simulation.compile_ahead(toy.algorithm("flare", problem), problem)
-    return memory.estimate(analysis, problem, program.store).needed
+    program, footprint = simulation.compile_ahead(toy.algorithm("flare", problem), problem)
+    return memory.estimate(footprint, problem, program.store).needed
 
 
 STATES = 7 * 4 * 43  # bytes: seven clients keep a float32 for each of 43 parameters
@@ -40,8 +40,8 @@ def test_states_count_where_they_lie(monkeypatch):
 
 def test_each_seed_has_its_states_on_the_host():
     problem = toy.setting(jnp.float32, state_store="host")
-    program, analysis = simulation.compile_ahead(toy.algorithm("flare", problem), problem)
-    one, three = (memory.estimate(analysis, problem, program.store, seeds).needed for seeds in (1, 3))
+    program, footprint = simulation.compile_ahead(toy.algorithm("flare", problem), problem)
+    one, three = (memory.estimate(footprint, problem, program.store, seeds).needed for seeds in (1, 3))
     assert three - one == 2 * STATES
 
 
@@ -49,15 +49,37 @@ def test_copies_of_the_data_share_main_memory():
     assert needed(mesh=devices.make_mesh(2)) > needed()  # two copies of the data, in one main memory
 
 
-def test_what_was_compiled_ahead_is_what_runs(monkeypatch):
-    """A run is given its compiled rounds and compiles no others; the numbers are those of any run."""
-    problem = toy.setting(jnp.float32)
-    algorithm = toy.algorithm("flare", problem)
+def test_testing_counts_where_it_needs_more_than_training():
+    """Local steps are over three examples each, tests over five hundred at once."""
+    problem = toy.setting(jnp.float32, chunk=1)
+    x, y = np.zeros((500, 4)), np.zeros(500, np.int32)
+    larger = problem._replace(test=evaluation.batched(x, y, setting.EVAL_BATCH))
+    small, large = (
+        simulation.compile_ahead(toy.algorithm("fedavg", each), each)[1] for each in (problem, larger)
+    )
+    assert large.kept == small.kept
+    assert large.temporary > small.temporary + 500 * 5 * 4  # at least the outputs of the hidden layer
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [("flare", "device"), ("flare", "host"), ("salientgrads", "device")]
+)
+def test_what_was_compiled_ahead_is_what_runs(monkeypatch, name, place):
+    """A run is given its compiled rounds and evaluation and compiles no others; the numbers are those of any run."""
+    problem = toy.setting(jnp.float32, state_store=place)
+    algorithm = toy.algorithm(name, problem)
     program, _ = simulation.compile_ahead(algorithm, problem)
+    compiled = [
+        isinstance(each, jax.stages.Compiled) for each in (program.dispatch, program.assess, program.start)
+    ]
+    assert compiled == [True, True, name == "salientgrads"]  # whose clients prepare together
     *_, plain = simulation.run(algorithm, problem, [0], evaluate_at=lambda t: False)
     monkeypatch.setattr(simulation, "compile_program", None)
     *_, ahead = simulation.run(algorithm, problem, [0], evaluate_at=lambda t: False, program=program)
     jax.tree.map(np.testing.assert_array_equal, plain.state, ahead.state)
+    names = ("global_test_loss", "global_test_accuracy")
+    one, other = ({name: row[name] for name in names} for row in (*plain.rows, *ahead.rows) if row)
+    assert one == other
 
 
 def ready(**options):
@@ -67,10 +89,11 @@ def ready(**options):
 
 def test_the_automatic_chunk_is_halved_until_the_run_fits(monkeypatch):
     """As on an accelerator, the whole cohort is tried first; memory ends a little above what two clients need."""
-    two = ready(chunk=2).memory.needed
-    monkeypatch.setattr(setting, "automatic_chunk", lambda capacity, devices: capacity)
+    large = {"clients": 8, "batch_size": 128}  # so that training needs more than testing
+    two = ready(chunk=2, **large).memory.needed
+    monkeypatch.setattr(setting, "automatic_chunk", lambda share: share)
     monkeypatch.setattr(state_store, "available_memory", lambda devices: two + 1)
-    fitted = ready()
+    fitted = ready(**large)
     assert (fitted.experiment.config.chunk, fitted.memory.needed) == (2, two)
 
 
@@ -132,7 +155,7 @@ def recorded(out: Path) -> list[dict]:
 
 def test_compiling_that_runs_out_halves_an_automatic_chunk(monkeypatch):
     """Some compilers refuse what does not fit, before anything can be analysed."""
-    monkeypatch.setattr(setting, "automatic_chunk", lambda capacity, devices: capacity)
+    monkeypatch.setattr(setting, "automatic_chunk", lambda share: share)
     compile_ahead = simulation.compile_ahead
     monkeypatch.setattr(
         simulation, "compile_ahead", lambda a, s, k: exhausted() if s.chunk > 2 else compile_ahead(a, s, k)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import types
@@ -18,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedjax_sparse import config, records
+from fedjax_sparse import checkpoints, config, records
 from fedjax_sparse.errors import RunError, UsageError
 from fedjax_sparse.records import RunFolder
 
@@ -40,6 +41,30 @@ def create(out: Path, seeds: list[int], table: Mapping[str, Any] | None = None) 
 def folder(tmp_path: Path) -> RunFolder:
     (run,) = create(tmp_path / "run", [0])
     return run
+
+
+@pytest.mark.parametrize("seeds", [[0], [3, 4]])
+def test_a_copy_to_read_holds_what_resuming_needs_and_refers_to_the_checkpoints(
+    tmp_path: Path, seeds
+) -> None:
+    out, to = tmp_path / "run", tmp_path / "copy"
+    to.mkdir()
+    for folder in create(out, seeds):
+        folder.append({"round": 1})
+        (folder.path / "figures").mkdir()
+        (folder.path / "metrics.csv").touch()
+        (folder.checkpoints / "1").mkdir(parents=True)
+    records.copy_to_read(out, to)
+    table, copies = records.open_run(to)
+    assert table == records.open_run(out)[0]
+    for folder in copies:
+        assert folder.rows() == [{"round": 1}]
+        assert folder.checkpoints.is_symlink()
+        assert checkpoints.steps(folder.checkpoints) == [1]
+        files = {"config.toml", "manifest.json", "metrics.jsonl", "checkpoints"}
+        assert {entry.name for entry in folder.path.iterdir()} == files
+    shutil.rmtree(to)
+    assert (out if len(seeds) == 1 else out / "seed_3").joinpath("checkpoints", "1").is_dir()
 
 
 def one_line(error: pytest.ExceptionInfo[Exception]) -> str:

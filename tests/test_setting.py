@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from fedjax_sparse import devices
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.setting import make_loss, make_plan, make_server_optimizer, rate_by_round
 from fedjax_sparse.types import Batch
@@ -48,6 +49,11 @@ def test_steps_ask_for_enough_passes_of_the_smallest_client():
 def test_a_chunk_larger_than_the_cohort_is_refused(chunk):
     with pytest.raises(UsageError, match="1 to 4"):
         toy.setting(jnp.float32, chunk=chunk)
+
+
+@pytest.mark.parametrize(("count", "chunk"), [(1, 4), (2, 2), (3, 2), (4, 1)])
+def test_a_chunk_is_at_most_what_a_device_has_of_the_cohort(count, chunk):
+    assert toy.setting(jnp.float32, chunk=4, mesh=devices.make_mesh(count)).chunk == chunk
 
 
 @pytest.mark.parametrize("train", [True, False])

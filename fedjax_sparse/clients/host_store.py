@@ -41,13 +41,14 @@ def run_block(
     stored, history = state.clients, []
     rows = gather(stored, ids[:, 0])
     for i in range(rounds):
-        here, after = slice(i, i + 1), min(i + 1, rounds - 1)
+        here = slice(i, i + 1)
         arguments = population, ids[:, here], present[:, here], np.int32(first + i), np.int32(1), seeds
         state, metrics = one_round(state._replace(clients=rows), *arguments)
-        rows = gather(stored, ids[:, after])
-        scatter(stored, ids[:, i], jax.device_get(state.clients))
-        refresh(rows, stored, ids[:, after], ids[:, i])
         history.append(metrics)
+        following = ids[:, i + 1] if i + 1 < rounds else ids[:, i, :0]  # nobody's after the last
+        rows = gather(stored, following)
+        scatter(stored, ids[:, i], jax.device_get(state.clients))
+        refresh(rows, stored, following, ids[:, i])
     metrics = jax.tree.map(lambda *each: np.concatenate(each, axis=1), *jax.device_get(history))
     return state._replace(clients=stored), metrics
 

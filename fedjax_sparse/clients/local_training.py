@@ -89,7 +89,8 @@ def local_sgd(
     def train(gradient, variables, client, t, key, project=identity, steps=None, moments=None):
         rate = schedule(t)
         order_key, step_key = jax.random.split(key)
-        rows = shuffled_rows(client, plan, order_key)
+        first, end = (0, plan.total_steps(client.count)) if steps is None else steps
+        rows = shuffled_rows(client, plan, order_key, end)
 
         def step(j, carry):
             variables, opt_state, loss_sum, examples = carry
@@ -101,7 +102,6 @@ def local_sgd(
             size = jnp.sum(batch.mask, dtype=jnp.int32)
             return Variables(params, stats), opt_state, loss_sum + loss * size, examples + size
 
-        first, end = (0, plan.total_steps(client.count)) if steps is None else steps
         start = (
             variables,
             optimizer(rate).init(variables.params) if moments is None else moments,
@@ -123,8 +123,15 @@ def in_sequence(first: Trained, rest: Trained) -> Trained:
     return Trained(rest.variables, loss.astype(rest.loss.dtype), examples, steps, rest.moments)
 
 
-def shuffled_rows(client: Client, plan: Plan, key: jax.Array) -> jax.Array:
-    """i32[passes, whole batches]: the client's rows of the pool in a new random order for every pass."""
+def shuffled_rows(client: Client, plan: Plan, key: jax.Array, end: jax.Array | int = 2**31 - 1) -> jax.Array:
+    """i32[passes, whole batches]: the client's rows of the pool in a new random order for every pass.
+
+    Args:
+        client: Whose rows.
+        plan: Of its local work.
+        key: Each pass has its own key, derived from this.
+        end: The client takes no step from this one on; where that saves work, passes that begin later are not drawn.
+    """
     places = client.index.shape[0]
     held = jnp.arange(places) < client.count
 
@@ -132,7 +139,17 @@ def shuffled_rows(client: Client, plan: Plan, key: jax.Array) -> jax.Array:
         order = jnp.argsort(jnp.where(held, jax.random.uniform(key, (places,)), jnp.inf))
         return client.index[order]
 
-    rows = jax.vmap(one_pass)(jax.random.split(key, plan.passes))
+    def one_needed_pass(numbered: tuple[jax.Array, jax.Array]) -> jax.Array:
+        number, key = numbered
+        first_step = number * plan.steps_per_pass(client.count)
+        return jax.lax.cond(first_step < end, one_pass, lambda key: client.index, key)
+
+    keys = jax.random.split(key, plan.passes)
+    # The smallest client may need many passes where others need few; but an accelerator sorts all at once.
+    if plan.steps is None or jax.default_backend() != "cpu":
+        rows = jax.vmap(one_pass)(keys)
+    else:
+        rows = jax.lax.map(one_needed_pass, (jnp.arange(plan.passes), keys))
     return jnp.pad(rows, ((0, 0), (0, -places % plan.batch_size)))
 
 

@@ -4,7 +4,7 @@ Boolean leaves (masks) are stored as bits. The gathered states are ordinary: alg
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,7 +73,7 @@ def check_fits(store: StateStore, name: str, *, clients: int, seeds: int, availa
         store: How one client's state is stored.
         name: The algorithm, for the message.
         clients: N.
-        seeds: Runs side by side, each with states of its own.
+        seeds: K, each with states of its own.
         available: Bytes that there are, see `available_memory`.
 
     Raises:
@@ -91,19 +91,43 @@ def check_fits(store: StateStore, name: str, *, clients: int, seeds: int, availa
 
 
 def available_memory(devices: int = 1) -> int:
-    """Bytes for arrays on so many devices: those of the accelerators, or the main memory that this process may use."""
+    """Bytes for arrays on so many devices: those of accelerators, or main memory that processes may use."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] * devices
-    return main_memory()
+    return main_memory() * max(devices // jax.local_device_count(), 1)
 
 
-def main_memory() -> int:
-    """Bytes of main memory that this process may use."""
+def main_memory(root: Path = Path("/")) -> int:
+    """Bytes of main memory that this process may use: the machine's, or fewer where a control group has a limit.
+
+    Args:
+        root: Where /proc and /sys are.
+    """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")  # of a container
-    text = limit.read_text().strip() if limit.exists() else "max"
-    return total if text == "max" else min(total, int(text))
+    return min([total, *_limits(root)])
+
+
+def _limits(root: Path) -> Iterator[int]:
+    """Of the process's control groups and of all groups around them, in versions 2 and 1 of Linux's control groups.
+
+    In a container, the path of a group may be that on the host, which is not there; its limit is then at the top.
+    """
+    groups = root / "proc/self/cgroup"
+    for line in groups.read_text().splitlines() if groups.exists() else []:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            top, name = root / "sys/fs/cgroup", "memory.max"
+        elif "memory" in controllers.split(","):
+            top, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        own = top / path.lstrip("/")
+        for group in (own, *own.parents):
+            if group.is_relative_to(top) and (group / name).is_file():
+                text = (group / name).read_text().strip()
+                if text != "max":
+                    yield int(text)
 
 
 def pack(state: PyTree) -> PyTree:

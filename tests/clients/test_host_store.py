@@ -9,6 +9,7 @@ import pytest
 
 from fedjax_sparse import devices, simulation
 from fedjax_sparse.clients import host_store
+from fedjax_sparse.simulation import RunState
 from tests import toy
 
 N = 5
@@ -37,6 +38,24 @@ def test_rows_gathered_early_are_read_anew_where_they_changed():
     states["number"] += 100
     host_store.refresh(rows, states, ids, np.asarray([[2, 3], [1, N]]))
     np.testing.assert_array_equal(rows["number"], [[4, 102], [5, 109]])
+
+
+def test_a_cohort_is_read_once_for_each_round(monkeypatch):
+    """Three rounds of a block of four, each adding one to the clients of its cohort; nobody is read after the last."""
+    ids = np.asarray([[[0, 1], [1, 2], [3, 4], [N, N]]] * 2)
+    read, gather = [], host_store.gather
+    monkeypatch.setattr(
+        host_store, "gather", lambda states, i: read.append(i[0].tolist()) or gather(states, i)
+    )
+
+    def one_round(state, *_):
+        return RunState((), jax.tree.map(lambda leaf: leaf + 1, state.clients)), np.zeros((2, 1))
+
+    state = RunState((), {"number": np.zeros((2, N))})
+    after, metrics = host_store.run_block(one_round, state, (), ids, ids < N, 1, 3, (0, 1))
+    assert read == [[0, 1], [1, 2], [3, 4], []]
+    np.testing.assert_array_equal(after.clients["number"], [[1, 2, 1, 1, 1]] * 2)
+    assert metrics.shape == (2, 3)
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 5, 8])

@@ -72,6 +72,21 @@ def test_steps_walk_through_as_many_passes_as_they_need():
     assert train(plan)(client(0), jax.random.key(0)).steps == 0
 
 
+@pytest.mark.parametrize(("count", "end", "drawn"), [(7, 5, 3), (7, 4, 2), (3, 5, 5), (0, 0, 0), (7, 50, 5)])
+def test_only_passes_that_a_client_needs_are_drawn_and_those_are_the_same(count, end, drawn):
+    """Five passes are enough for five steps of who holds one batch; the others keep their rows as they lie."""
+    plan, key, member = Plan(batch_size=4, epochs=None, steps=5, passes=5), jax.random.key(0), client(count)
+    every = local_training.shuffled_rows(member, plan, key)
+    needed = local_training.shuffled_rows(member, plan, key, jnp.int32(end))
+    np.testing.assert_array_equal(needed[:drawn], every[:drawn])
+    for rows in needed[drawn:]:
+        np.testing.assert_array_equal(rows[:7], member.index)
+    together = jax.vmap(lambda end: local_training.shuffled_rows(member, plan, key, end))(
+        jnp.asarray([0, end])
+    )
+    np.testing.assert_array_equal(together[1], needed)
+
+
 def test_one_full_batch_step_is_gradient_descent():
     member = client(7)
     out = train(Plan(7, 1, None, 1))(member, jax.random.key(3))

@@ -1,5 +1,7 @@
 """Client states survive storage, bit-packed masks included; empty places touch nobody."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,3 +73,40 @@ def test_clients_that_keep_nothing_always_fit():
 
 def test_there_is_memory():
     assert state_store.available_memory() > 10**8
+
+
+def test_hosts_that_share_the_devices_of_their_cpus_share_the_states(monkeypatch):
+    """Twice as many devices as this process has are those of two processes."""
+    here = jax.local_device_count()
+    monkeypatch.setattr(state_store, "main_memory", lambda: 100)
+    assert [state_store.available_memory(count) for count in (1, here, 2 * here)] == [100, 100, 200]
+
+
+@pytest.mark.parametrize(
+    ("groups", "limits", "expected"),
+    [
+        ("", {}, None),
+        ("0::/", {"memory.max": "max"}, None),
+        ("0::/", {"memory.max": "2000"}, 2000),
+        ("0::/a/b", {"a/b/memory.max": "max", "a/memory.max": "3000", "memory.max": "max"}, 3000),
+        ("0::/a/b", {"a/b/memory.max": "1000", "a/memory.max": "3000"}, 1000),
+        ("1:cpu:/a\n0::/on/the/host", {"memory.max": "4000"}, 4000),
+        (
+            "4:memory:/a\n0::/",
+            {"memory/memory.limit_in_bytes": "9223372036854771712", "memory/a/memory.limit_in_bytes": "5000"},
+            5000,
+        ),
+        ("4:memory:/a", {"memory/memory.limit_in_bytes": "9223372036854771712"}, None),
+    ],
+)
+def test_memory_is_limited_by_every_control_group_around_the_process(tmp_path, groups, limits, expected):
+    """None stands for the machine's own memory."""
+    for name, text in {
+        "proc/self/cgroup": groups,
+        **{f"sys/fs/cgroup/{k}": v for k, v in limits.items()},
+    }.items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{text}\n")
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert state_store.main_memory(tmp_path) == (expected or machine)
