@@ -118,9 +118,8 @@ def _check_port(cluster: Cluster) -> None:
     if cluster.process_id != 0 or cluster.coordinator is None:
         return
     with socket.socket() as probe:
-        probe.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # connections that are closing take no port
+        # Connections that are closing take no port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("", int(cluster.coordinator.rpartition(":")[2])))
         except OSError as error:

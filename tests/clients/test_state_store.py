@@ -107,6 +107,6 @@ def test_memory_is_limited_by_every_control_group_around_the_process(tmp_path, g
     }.items():
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"{text}\n")
+        file.write_text(text)
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert state_store.main_memory(tmp_path) == (expected or machine)
