@@ -33,7 +33,7 @@ def shares(labels: np.ndarray, holdings: np.ndarray, size: int, seed: int) -> np
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise UsageError(
             f"--client-test-size = {size} needs one class for each example, and these targets are "
-            f"{labels.dtype}{list(labels.shape)}; allowed here: none"
+            f"{labels.dtype}{list(labels.shape)}; allowed: no --client-test-size"
         )
     check_range("--client-test-size", size, 1, len(labels))
     rng = np.random.default_rng(seed)
