@@ -19,7 +19,7 @@ import jax
 from benchmarks import ours, timing
 from benchmarks.workloads import WORKLOADS, Workload
 from fedjax_sparse import registry, simulation
-from fedjax_sparse.entry import LOCAL_WORK, Entry
+from fedjax_sparse.entry import Entry
 
 ROUNDS = simulation.MAX_BLOCK  # in one timed call, as in a run
 RUN = 200  # rounds of the run whose first ones are timed
@@ -29,8 +29,7 @@ AT_ONCE = 5  # compiled programs are kept that long: beyond some thirty, XLA run
 
 def hyper_of(entry: Entry, steps: int) -> dict[str, Any]:
     """What gives the algorithm as many local steps as the others take."""
-    takes_coins = set(LOCAL_WORK) <= set(entry.unused)
-    return {"coin": "fixed", "probability": 1 / steps} if takes_coins else {}
+    return {"coin": "fixed", "probability": 1 / steps} if entry.sets_its_steps else {}
 
 
 def compare(workload: Workload, entries: list[Entry], spread: int, repeats: int) -> list[dict[str, Any]]:

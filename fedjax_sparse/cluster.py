@@ -59,10 +59,9 @@ class Cluster(Options):
             raise errors.UsageError(
                 f"--coordinator = {self.coordinator!r} is not valid; allowed: HOST:PORT, or auto"
             )
-        port = int(self.coordinator.rpartition(":")[2])
-        if not 1 <= port <= MAX_PORT:
+        if not 1 <= self.port <= MAX_PORT:
             raise errors.UsageError(
-                f"--coordinator = {self.coordinator}: port {port} is out of range; allowed: 1 to {MAX_PORT}"
+                f"--coordinator = {self.coordinator}: port {self.port} is out of range; allowed: 1 to {MAX_PORT}"
             )
         if self.num_processes is None or self.process_id is None:
             raise errors.UsageError("--coordinator HOST:PORT needs --num-processes and --process-id")
@@ -70,6 +69,12 @@ class Cluster(Options):
             raise errors.UsageError(
                 f"--process-id = {self.process_id} is out of range; allowed: 0 to {self.num_processes - 1}"
             )
+
+    @property
+    def port(self) -> int:
+        """Where the coordinator listens; of HOST:PORT only."""
+        assert self.coordinator is not None
+        return int(self.coordinator.rpartition(":")[2])
 
     @property
     def alone(self) -> bool:
@@ -115,13 +120,13 @@ def _answer_seconds() -> int:
 
 def _check_port(cluster: Cluster) -> None:
     """Process 0 is to listen there; JAX would end without a word."""
-    if cluster.process_id != 0 or cluster.coordinator is None:
+    if cluster.process_id != 0:
         return
     with socket.socket() as probe:
         # Connections that are closing take no port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("", int(cluster.coordinator.rpartition(":")[2])))
+            probe.bind(("", cluster.port))
         except OSError as error:
             raise errors.UsageError(
                 f"--coordinator = {cluster.coordinator}: process 0 cannot listen on that port ({error.strerror}); "

@@ -44,6 +44,11 @@ class Entry:
     unused: tuple[str, ...] = ()
 
     @property
+    def sets_its_steps(self) -> bool:
+        """Whether the algorithm itself decides how many local steps a round has."""
+        return set(LOCAL_WORK) <= set(self.unused)
+
+    @property
     def status(self) -> str:
         """What of it is reconstructed, in words; empty where nothing is."""
         if self.reconstructed:

@@ -32,7 +32,6 @@ from fedjax_sparse.config import RunConfig
 from fedjax_sparse.data import client_test, datasets
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.population import Padding, padding
-from fedjax_sparse.entry import LOCAL_WORK
 from fedjax_sparse.memory import Estimate
 from fedjax_sparse.models import model as models
 from fedjax_sparse.models import spec
@@ -340,7 +339,7 @@ def _report(experiment: Experiment, out: Path, recorder: Recorder) -> None:
     if rows:
         say(f"{facts(rows)}  in {rows[0]['wall_seconds']:.1f} s")
         plotting.plot([out], out / "figures")
-    if set(LOCAL_WORK).isdisjoint(registry.entry(experiment.config.algorithm).unused):
+    if not registry.entry(experiment.config.algorithm).sets_its_steps:
         say(padding_of_run(experiment).describe())
     say(f"records and figures: {out}")
 

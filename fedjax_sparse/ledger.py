@@ -13,6 +13,14 @@ from fedjax_sparse.costs import Totals
 from fedjax_sparse.setting import Setting
 from fedjax_sparse.types import Algorithm, Metrics
 
+# Columns that a run without classes, without clients' own tests or without another server's model does not have.
+OPTIONAL = (
+    "global_test_accuracy",
+    "client_test_accuracy",
+    "server_test_accuracy",
+    "server_client_test_accuracy",
+    "server_density",
+)
 DIVERGED = 10_000  # a loss this many times the first one is taken for an infinite one
 
 
@@ -128,11 +136,11 @@ class Accountant:
             "round": t,
             "train_loss": train_loss(metrics),
             "global_test_loss": float(assessment.scores.loss),
-            "global_test_accuracy": float(assessment.scores.accuracy),
+            "global_test_accuracy": _number(assessment.scores.accuracy),
             "client_test_accuracy": _number(assessment.scores.client_accuracy),
             "density": self._density(assessment.nonzero),
             "density_prunable": self._density(assessment.nonzero, self._prunable),
-            "server_test_accuracy": None if own is None else float(own.accuracy),
+            "server_test_accuracy": None if own is None else _number(own.accuracy),
             "server_client_test_accuracy": None if own is None else _number(own.client_accuracy),
             "server_density": None if own is None else self._density(assessment.server_nonzero),
             "uplink_bytes": totals.uplink_bytes,
@@ -143,13 +151,7 @@ class Accountant:
             "participants": int(np.sum(metrics.work.steps > 0)),
             **{name: _scalar(value, metrics.work.steps > 0) for name, value in metrics.log.items()},
         }
-        absent = {"server_test_accuracy", "server_density"} if own is None else set()
-        absent |= {
-            name for name in ("client_test_accuracy", "server_client_test_accuracy") if row[name] is None
-        }
-        if math.isnan(row["global_test_accuracy"]):  # a problem without classes
-            absent |= {"global_test_accuracy", "server_test_accuracy"}
-        return {name: value for name, value in row.items() if name not in absent}
+        return {name: value for name, value in row.items() if value is not None or name not in OPTIONAL}
 
     def _density(self, nonzero: np.ndarray, among: np.ndarray | None = None) -> float:
         chosen = np.ones(len(self._sizes), bool) if among is None else among
@@ -192,8 +194,9 @@ def _at(tree: Any, *place: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[place], tree)
 
 
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+def _number(score: Any) -> float | None:
+    """The score; None where it was not asked for, or is NaN since the problem has no classes."""
+    return None if score is None or math.isnan(score) else float(score)
 
 
 def _scalar(value: Any, present: Any) -> float | None:

@@ -6,6 +6,7 @@ same model, the mean of their accuracies is a weighted accuracy over the test se
 
 import numpy as np
 
+from fedjax_sparse.data.partition import one_class_each
 from fedjax_sparse.errors import UsageError, check_range
 
 
@@ -30,7 +31,7 @@ def shares(labels: np.ndarray, holdings: np.ndarray, size: int, seed: int) -> np
     References:
         The Dirichlet split of SalientGrads' official code (arXiv 2304.07488), after DisPFL's.
     """
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+    if not one_class_each(labels):
         raise UsageError(
             f"--client-test-size = {size} needs one class for each example, and these targets are "
             f"{labels.dtype}{list(labels.shape)}; allowed: no --client-test-size"

@@ -338,6 +338,11 @@ def make(
     return rule.function(labels, clients, seed, **{argument: given[argument] for argument in rule.arguments})
 
 
+def one_class_each(labels: np.ndarray) -> bool:
+    """Whether the targets are one integer label for each example."""
+    return labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
+
+
 def class_counts(parts: list[np.ndarray], labels: np.ndarray, classes: int) -> np.ndarray:
     """i64[N, classes]: how many examples of each class each client holds; labels are int[M] in [0, classes)."""
     return np.stack([np.bincount(labels[rows], minlength=classes) for rows in parts])
@@ -355,7 +360,7 @@ def _examples(labels: np.ndarray, clients: int) -> int:
 def _classes(name: str, labels: np.ndarray, clients: int) -> tuple[np.ndarray, int]:
     """Class of each example, numbered without gaps (i64[M]), and how many classes occur."""
     _examples(labels, clients)
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+    if not one_class_each(labels):
         by_label = ("consecutive", "iid", "natural", "power-law")
         raise UsageError(
             f"partition {name!r} needs one integer label per example, and these targets are "
