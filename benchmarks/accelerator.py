@@ -15,6 +15,7 @@ own rule for kernels that differ by client. What fails is a row too, with its re
 on one H200, where it has not been run yet.
 """
 
+import functools
 import importlib.util
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,8 +35,6 @@ from fedjax_sparse import build_model, make_algorithm, memory, simulation
 from fedjax_sparse.models import spec
 from fedjax_sparse.models.layers import DEFAULT, Ops
 from fedjax_sparse.models.model import Model
-from fedjax_sparse.setting import Setting
-from fedjax_sparse.simulation import Program
 from fedjax_sparse.types import Variables
 
 # By the name in the table: the precision of float32 products, and the layers' type.
@@ -104,23 +103,6 @@ def network(workload: Workload, precision: str, grouped: bool) -> Model:
     return model._replace(apply=apply) if grouped else model
 
 
-def fitting(workload: Workload, model: Model) -> tuple[Setting, Program]:
-    """The largest chunk, of the cohort halved time and again, whose rounds fit into memory, and these compiled."""
-    chunk = workload.cohort
-    while True:
-        setting = setting_of(workload, model=model, chunk=chunk)
-        algorithm = make_algorithm("fedavg", setting.federation)
-        try:
-            with memory.watched(chunk):
-                program, analysis = simulation.compile_ahead(algorithm, setting)
-            if chunk == 1 or memory.estimate(analysis, setting, program.store).fits:
-                return setting, program
-        except memory.OutOfMemoryError:
-            if chunk == 1:
-                raise
-        chunk = -(-chunk // 2)
-
-
 def plain_training(workload: Workload, model: Model) -> Callable[[int], None]:
     """As many images a step as the cohort, as many steps a round as a client takes; one jitted step after another."""
     x, y = workload.arrays(workload.cohort)
@@ -170,9 +152,11 @@ def measure(case: Case, workload: Workload, repeats: int) -> dict[str, Any]:
             if case.how == "plain":
                 run = plain_training(workload, model)
             elif case.chunk == "auto":
-                setting, program = fitting(workload, model)
-                row["chunk"] = setting.chunk
-                run = rounds_of(setting, program)
+                whole = setting_of(workload, model=model, chunk=workload.cohort)
+                fedavg = functools.partial(make_algorithm, "fedavg")
+                compiled = memory.compile_to_fit(fedavg, whole)
+                row["chunk"] = compiled.setting.chunk
+                run = rounds_of(compiled.setting, compiled.program)
             else:
                 setting = setting_of(workload, model=model, chunk=int(case.chunk))
                 run = make_rounds(setting, "sparsyfed" if case.how == "sparsyfed" else "fedavg")

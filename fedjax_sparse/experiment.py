@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import functools
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -35,12 +36,13 @@ from fedjax_sparse.data.population import Padding, padding
 from fedjax_sparse.memory import Estimate
 from fedjax_sparse.models import model as models
 from fedjax_sparse.models import spec
+from fedjax_sparse.models.model import Model
 from fedjax_sparse.progress import display, facts
 from fedjax_sparse.recorder import Recorder
 from fedjax_sparse.records import RunFolder
 from fedjax_sparse.setting import Setting, make_setting
 from fedjax_sparse.simulation import Program, Resume
-from fedjax_sparse.types import Algorithm
+from fedjax_sparse.types import Algorithm, Federation
 
 STDERR = Console(stderr=True)
 ALONE = Cluster()
@@ -76,10 +78,7 @@ def build(config: RunConfig) -> Experiment:
     Raises:
         UsageError: The data set, the partition or the model cannot be had as configured.
     """
-    compilation_cache.enable(config.cache_dir)
-    jax.config.update("jax_enable_x64", config.dtype == "float64")
-    precision = None if config.matmul_precision == "default" else config.matmul_precision
-    jax.config.update("jax_default_matmul_precision", precision)
+    _set_up_jax(config)
     dataset = _as_configured(
         datasets.load(config.dataset, data_dir=config.data_dir, cache_dir=config.cache_dir), config
     )
@@ -100,18 +99,9 @@ def build(config: RunConfig) -> Experiment:
     if config.client_test_size is not None:
         shares = client_test.shares(dataset.y_test, holdings, config.client_test_size, config.partition_seed)
     count = devices.choose(config.devices, config.places)
-    name, options = spec.parse(config.model)
-    model = models.build(
-        name,
-        dataset.x_train.shape[1:],
-        dataset.classes,
-        dtype=jnp.dtype(config.dtype),
-        compute_dtype=config.compute_dtype and jnp.dtype(config.compute_dtype),
-        **options,
-    )
     setting = make_setting(
         dataset,
-        model,
+        _model(config, dataset),
         population,
         rounds=config.rounds,
         cohort_size=config.places,
@@ -137,7 +127,7 @@ def build(config: RunConfig) -> Experiment:
         state_store=config.state_store,
         client_test=shares,
     )
-    algorithm = registry.load(registry.entry(config.algorithm))(setting.federation, config.hyper)
+    algorithm = _algorithm(config, setting.federation)
     on_host = config.state_store == "host"
     state_store.check_fits(
         simulation.make_store(algorithm, setting),
@@ -150,31 +140,50 @@ def build(config: RunConfig) -> Experiment:
     return Experiment(chosen, algorithm, setting, holdings)
 
 
-def prepare(config: RunConfig, experiment: Experiment) -> Ready:
-    """Compiles an experiment that fits into memory; an automatic chunk is halved until it does.
+def prepare(experiment: Experiment, chunk: int | Literal["auto"]) -> Ready:
+    """Compiles an experiment that fits into memory.
 
     Args:
-        config: As asked for.
-        experiment: What was built of it.
+        experiment: As built.
+        chunk: As asked for; an automatic one is halved until the run fits.
 
     Raises:
         UsageError: It needs more memory than there is.
         RunError: Not even compiling it fitted into memory.
     """
-    while True:
-        algorithm, setting = experiment.algorithm, experiment.setting
-        final = config.chunk != "auto" or setting.chunk == 1
-        try:
-            with memory.watched(setting.chunk):
-                program, footprint = simulation.compile_ahead(algorithm, setting, config.seeds)
-            estimate = memory.estimate(footprint, setting, program.store, config.seeds)
-            if estimate.fits or final:
-                estimate.check()
-                return Ready(experiment, program, estimate)
-        except memory.OutOfMemoryError:
-            if final:
-                raise
-        experiment = build(dataclasses.replace(config, chunk=-(-setting.chunk // 2)))
+    config = experiment.config
+    make = functools.partial(_algorithm, config)
+    compiled = memory.compile_to_fit(make, experiment.setting, config.seeds, fixed=chunk != "auto")
+    compiled.memory.check()
+    fitted = experiment._replace(
+        config=dataclasses.replace(config, chunk=compiled.setting.chunk),
+        algorithm=compiled.algorithm,
+        setting=compiled.setting,
+    )
+    return Ready(fitted, compiled.program, compiled.memory)
+
+
+def _algorithm(config: RunConfig, federation: Federation) -> Algorithm:
+    return registry.load(registry.entry(config.algorithm))(federation, config.hyper)
+
+
+def _set_up_jax(config: RunConfig) -> None:
+    compilation_cache.enable(config.cache_dir)
+    jax.config.update("jax_enable_x64", config.dtype == "float64")
+    precision = None if config.matmul_precision == "default" else config.matmul_precision
+    jax.config.update("jax_default_matmul_precision", precision)
+
+
+def _model(config: RunConfig, dataset: datasets.Dataset) -> Model:
+    name, options = spec.parse(config.model)
+    return models.build(
+        name,
+        dataset.x_train.shape[1:],
+        dataset.classes,
+        dtype=jnp.dtype(config.dtype),
+        compute_dtype=config.compute_dtype and jnp.dtype(config.compute_dtype),
+        **options,
+    )
 
 
 def _as_configured(dataset: datasets.Dataset, config: RunConfig) -> datasets.Dataset:
@@ -216,7 +225,7 @@ def run(config: RunConfig, command: Sequence[str], cluster: Cluster = ALONE) -> 
 
 
 def _run(config: RunConfig, out: Path, command: Sequence[str]) -> int:
-    ready = prepare(config, build(config))
+    ready = prepare(build(config), config.chunk)
     experiment = ready.experiment
     table = configs.to_toml_dict(dataclasses.replace(experiment.config, out=str(out)))
     kind, count = jax.devices()[0].device_kind, experiment.setting.devices
@@ -267,7 +276,7 @@ def _resume(out: Path, command: Sequence[str], chunk: int | Literal["auto"] | No
     say(f"resuming {out} after round {start.round if start else 0}")
     if start and start.round == config.rounds:
         return _finish(experiment, out, recorder)
-    return _drive(prepare(config, experiment), out, recorder, start)
+    return _drive(prepare(experiment, config.chunk), out, recorder, start)
 
 
 @contextlib.contextmanager

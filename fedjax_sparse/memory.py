@@ -1,17 +1,19 @@
 """How much memory a run needs, said before it starts, and what to do where there is not so much."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
 
+from fedjax_sparse import simulation
 from fedjax_sparse.clients import state_store
 from fedjax_sparse.clients.state_store import StateStore
 from fedjax_sparse.errors import RunError, UsageError
 from fedjax_sparse.progress import human_bytes
-from fedjax_sparse.setting import Setting
-from fedjax_sparse.simulation import Footprint
+from fedjax_sparse.setting import Setting, with_chunk
+from fedjax_sparse.simulation import Footprint, Program
+from fedjax_sparse.types import Algorithm, Federation
 
 
 class Estimate(NamedTuple):
@@ -50,6 +52,46 @@ class Estimate(NamedTuple):
 
 class OutOfMemoryError(RunError):
     """Memory was asked for that is not there."""
+
+
+class Compiled(NamedTuple):
+    """A run whose rounds and evaluation are compiled, and the memory that they need."""
+
+    algorithm: Algorithm
+    setting: Setting
+    program: Program
+    memory: Estimate
+
+
+def compile_to_fit(
+    make: Callable[[Federation], Algorithm], setting: Setting, seeds: int = 1, *, fixed: bool = False
+) -> Compiled:
+    """Compiles a run; its chunk is halved until, by the estimate, the run fits into memory.
+
+    Args:
+        make: Builds the algorithm.
+        setting: Where it runs, with the largest chunk to try.
+        seeds: K.
+        fixed: Whether that chunk is the only one.
+
+    Returns:
+        The first that fits or, where none does, the last one: its `memory` tells.
+
+    Raises:
+        OutOfMemoryError: Not even compiling the last one fitted into memory.
+    """
+    while True:
+        algorithm, final = make(setting.federation), fixed or setting.chunk == 1
+        try:
+            with watched(setting.chunk):
+                program, footprint = simulation.compile_ahead(algorithm, setting, seeds)
+            expected = estimate(footprint, setting, program.store, seeds)
+            if expected.fits or final:
+                return Compiled(algorithm, setting, program, expected)
+        except OutOfMemoryError:
+            if final:
+                raise
+        setting = with_chunk(setting, -(-setting.chunk // 2))
 
 
 def estimate(footprint: Footprint, setting: Setting, store: StateStore, seeds: int = 1) -> Estimate:

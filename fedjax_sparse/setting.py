@@ -171,6 +171,12 @@ def make_setting(
     )
 
 
+def with_chunk(setting: Setting, chunk: int) -> Setting:
+    """The same setting, with `chunk` clients vmapped together; algorithms are to be built anew from its federation."""
+    federation = setting.federation._replace(over_clients=make_over_clients(chunk, setting.mesh))
+    return setting._replace(federation=federation, chunk=chunk)
+
+
 def automatic_chunk(share: int) -> int:
     """One client at a time on CPU, where a scan beats a vmap; on accelerators each one's share of the cohort."""
     return 1 if jax.default_backend() == "cpu" else share

@@ -84,7 +84,7 @@ def test_what_was_compiled_ahead_is_what_runs(monkeypatch, name, place):
 
 def ready(**options):
     config = configure("fedavg", **SMALL, **options)
-    return prepare(config, build(config))
+    return prepare(build(config), config.chunk)
 
 
 def test_the_automatic_chunk_is_halved_until_the_run_fits(monkeypatch):

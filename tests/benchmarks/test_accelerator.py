@@ -1,12 +1,11 @@
 """The accelerator's benchmark runs from one end to the other, in small, on a CPU."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import accelerator
-from fedjax_sparse import memory
+from fedjax_sparse import simulation
 
 
 @pytest.mark.slow
@@ -32,31 +31,26 @@ def test_what_does_not_fit_is_a_row_with_its_reason(monkeypatch):
     assert row["note"].startswith("RESOURCE_EXHAUSTED")
 
 
-def test_a_chunk_that_does_not_fit_is_halved_also_where_compiling_fails(monkeypatch):
-    tried = []
+def test_the_row_of_an_automatic_chunk_says_which_it_was(monkeypatch):
+    compile_ahead = simulation.compile_ahead
 
-    def compile_ahead(algorithm, setting):
-        tried.append(setting.chunk)
-        if setting.chunk == 4:
+    def only_small(algorithm, setting, seeds):
+        if setting.chunk > 2:
             raise MemoryError
-        return SimpleNamespace(store=None), None
+        return compile_ahead(algorithm, setting, seeds)
 
-    def estimate(analysis, setting, store):
-        return memory.Estimate(needed=setting.chunk, available=1, chunk=setting.chunk)
-
-    monkeypatch.setattr(accelerator.simulation, "compile_ahead", compile_ahead)
-    monkeypatch.setattr(accelerator.memory, "estimate", estimate)
+    monkeypatch.setattr(simulation, "compile_ahead", only_small)
     small = accelerator.tiny(accelerator.PARTS["mlp"])
-    setting, _ = accelerator.fitting(small, accelerator.network(small, "tf32", False))
-    assert tried == [4, 2, 1]
-    assert setting.chunk == 1
+    row = accelerator.measure(accelerator.Case("mlp", "tf32", "auto"), small, repeats=1)
+    assert row["chunk"] == 2
+    assert row["images/s"] > 0
 
 
 def test_what_not_even_compiles_is_a_row_too(monkeypatch):
     def refuse(*_):
         raise MemoryError
 
-    monkeypatch.setattr(accelerator.simulation, "compile_ahead", refuse)
+    monkeypatch.setattr(simulation, "compile_ahead", refuse)
     small = accelerator.tiny(accelerator.PARTS["mlp"])
     row = accelerator.measure(accelerator.Case("mlp", "tf32", "auto"), small, repeats=1)
     assert row["images/s"] is None
