@@ -134,6 +134,10 @@ def compile_program(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> P
     return _compile(algorithm, setting, make_store(algorithm, setting), seeds)
 
 
+def _jit(function: Callable, **options: Any) -> Any:
+    return jax.jit(function, compiler_options=devices.compiler_options(), **options)
+
+
 def _compile(algorithm: Algorithm, setting: Setting, store: StateStore, seeds: int) -> Program:
     evaluate = evaluation.make_evaluate(setting.model, setting.preprocess)
     start = functools.partial(_start, algorithm, setting.model.init, store)
@@ -143,14 +147,14 @@ def _compile(algorithm: Algorithm, setting: Setting, store: StateStore, seeds: i
     clients = devices.by_client(setting.mesh) if setting.state_store == "device" else shared
     state = RunState(shared, clients)
     return Program(
-        jax.jit(_over_seeds(start, seeds, (None, 0)), in_shardings=shared, out_shardings=(state, shared)),
-        jax.jit(
+        _jit(_over_seeds(start, seeds, (None, 0)), in_shardings=shared, out_shardings=(state, shared)),
+        _jit(
             _over_seeds(block, seeds, (0, None, 0, 0, None, None, 0)),
             donate_argnums=0,
             in_shardings=(state, *[shared] * 6),
             out_shardings=(state, shared),
         ),
-        jax.jit(_over_seeds(assess, seeds, (0, None)), in_shardings=(state, shared), out_shardings=shared),
+        _jit(_over_seeds(assess, seeds, (0, None)), in_shardings=(state, shared), out_shardings=shared),
         store,
     )
 
@@ -176,7 +180,8 @@ def _compile_for_host(algorithm: Algorithm, setting: Setting, seeds: int) -> Pro
         return store.create(setting.model.init(init_key), client_key, ids)
 
     shared = devices.everywhere(setting.mesh)
-    start_server = jax.jit(_over_seeds(server, seeds, (None, 0)), in_shardings=shared, out_shardings=shared)
+    start_server = _jit(_over_seeds(server, seeds, (None, 0)), in_shardings=shared, out_shardings=shared)
+    # `host_store` traces this for its shapes, and what is traced inside must not have options of its own.
     start_clients = jax.jit(_over_seeds(create, seeds, (0, None)))
 
     def start(population, seed_array):
