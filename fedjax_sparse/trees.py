@@ -86,8 +86,9 @@ def count(mask: jax.Array) -> jax.Array:
 
 def count_each(masks: Sequence[jax.Array]) -> list[jax.Array]:
     """How many entries of each mask are True, i32[]; masks of one shape are counted in one pass over the data."""
-    ones, zeros = [mask.astype(jnp.int32) for mask in masks], [jnp.int32(0)] * len(masks)
-    return jax.lax.reduce(ones, zeros, lambda a, b: jax.tree.map(jnp.add, a, b), tuple(range(ones[0].ndim)))
+    # Along one axis: on CPU, XLA's loop over several takes half as long again, and twice as long over a convolution's.
+    ones, zeros = [mask.reshape(-1).astype(jnp.int32) for mask in masks], [jnp.int32(0)] * len(masks)
+    return jax.lax.reduce(ones, zeros, lambda a, b: jax.tree.map(jnp.add, a, b), (0,))
 
 
 def all_finite(tree: PyTree) -> jax.Array:
