@@ -1,4 +1,4 @@
-"""Convolution and pooling against JAX's own operations, in float64 unless said otherwise."""
+"""Dense layers, convolution and pooling against JAX's own operations, in float64 unless said otherwise."""
 
 import jax
 import jax.numpy as jnp
@@ -160,6 +160,25 @@ def test_lower_precision_keeps_its_dtype(dtype, tolerance):
     assert all(array.dtype == dtype for array in got)
     got = [array.astype(float) for array in got]
     assert_close(got, list(wanted), rtol=tolerance, atol=tolerance * float(jnp.abs(wanted[2]).max()))
+
+
+@pytest.mark.parametrize("outputs", [1, layers.FEW_OUTPUTS, layers.FEW_OUTPUTS + 1])
+@pytest.mark.parametrize("leading", [(5,), (2, 5)], ids=str)
+@pytest.mark.parametrize("clients", [None, 3])
+def test_dense_equals_a_matrix_product_to_the_second_derivative(outputs, leading, clients):
+    batch = () if clients is None else (clients,)
+    x, kernel, dx, dkernel = arrays(*(2 * [(*batch, *leading, 6), (*batch, 6, outputs)]))
+
+    def derivatives(product):
+        def of_one(x, kernel, dx, dkernel):
+            def gradients(x, kernel):
+                return jax.grad(lambda x, k: jnp.sum(jnp.sin(product(x, k))), (0, 1))(x, kernel)
+
+            return product(x, kernel), jax.jvp(gradients, (x, kernel), (dx, dkernel))
+
+        return jax.jit(of_one if clients is None else jax.vmap(of_one))(x, kernel, dx, dkernel)
+
+    assert_close(derivatives(layers.dense), derivatives(jnp.matmul))
 
 
 def test_forward_mode_is_refused():
