@@ -96,24 +96,16 @@ def _in_chunks(one_client: Callable, rows: _Rows, width: int) -> tuple[PyTree, P
     if width > 1:
         rows = jax.tree.map(lambda leaf: leaf.reshape(-1, width, *leaf.shape[1:]), rows)
 
-    state, others = rows.state, rows._replace(state=())
-    first = jax.tree.map(lambda leaf: leaf[0], rows)
-    run, (sent, _, _) = traced(run, first)
+    run, (sent, _, _) = traced(run, jax.tree.map(lambda leaf: leaf[0], rows))
 
-    def step(carry, chunk):
-        total, states = carry
-        place, others = chunk
-        own = jax.tree.map(lambda leaf: leaf[place], states)
-        sent, own, log = run(others._replace(state=own))
-        # In place: new states gathered by the scan would be a second copy of them all.
-        states = jax.tree.map(lambda leaf, new: leaf.at[place].set(new), states, own)
-        return (trees.add(total, sent), states), log
+    def step(total, chunk):
+        sent, states, log = run(chunk)
+        return trees.add(total, sent), (states, log)
 
-    start = trees.zeros_like(sent), state
-    (total, states), log = jax.lax.scan(step, start, (jnp.arange(len(others.id)), others))
+    total, kept = jax.lax.scan(step, trees.zeros_like(sent), rows)
     if width > 1:
-        states, log = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (states, log))
-    return total, states, log
+        kept = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), kept)
+    return total, *kept
 
 
 def _summed(out: tuple[PyTree, PyTree, PyTree]) -> tuple[PyTree, PyTree, PyTree]:
