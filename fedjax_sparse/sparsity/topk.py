@@ -103,15 +103,26 @@ def _largest(
 
     threshold, kept = _search(at_least, k, total, keys[0].dtype)
 
-    def break_ties(rank):
+    # A branch, since the search among ties costs two passes over the keys even where it has nothing to do.
+    return lax.cond(
+        kept == k, lambda: at_least(threshold), lambda: _with_first_ties(keys, threshold, k, kept)
+    )
+
+
+def _with_first_ties(
+    keys: Sequence[jax.Array], threshold: jax.Array, k: jax.Array, kept: jax.Array
+) -> list[jax.Array]:
+    """Marks `k` of the `kept` keys that are at least the threshold: those above it, and of those equal the first."""
+    total = sum(key.size for key in keys)
+    # An entry's rank is the number of entries behind it: of those that tie, the first ones rank highest.
+    ends = [total - end for end in itertools.accumulate(key.size for key in keys)]
+
+    def from_rank(rank):
         ties = [(key == threshold) & (_rank(key, end) >= rank) for key, end in zip(keys, ends, strict=True)]
         return [(key > threshold) | tie for key, tie in zip(keys, ties, strict=True)]
 
-    # An entry's rank is the number of entries behind it: of those that tie, the first ones rank highest.
-    ends = [total - end for end in itertools.accumulate(key.size for key in keys)]
-    # Nothing is left to search, and every rank stays, unless too many entries tie at the threshold.
-    rank, _ = _search(break_ties, k, kept, jnp.uint32, total.bit_length())
-    return break_ties(rank)
+    rank, _ = _search(from_rank, k, kept, jnp.uint32, total.bit_length())
+    return from_rank(rank)
 
 
 def _prepared(
