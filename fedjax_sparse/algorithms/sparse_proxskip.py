@@ -262,39 +262,10 @@ def proxskip(
         Mishchenko et al., ProxSkip (arXiv 2202.09357); Condat and Richtarik, RandProx (arXiv 2207.12891);
         Meinhardt et al., Sparse-ProxSkip (arXiv 2405.20623); Yi et al., FedComLoc (arXiv 2403.09904).
     """
-    base = make_gradient(federation.loss)
-    among = switches.among
     if switches.control:
         _warn_of_partial_participation(federation)
 
-    def work(shared, h, client, key):
-        server, live_at_start, t, steps = shared
-        gamma = federation.client_rate(t)
-
-        def gradient(variables, batch):
-            at = variables._replace(params=_prune(switches.ste, variables.params, gamma))
-            loss, stats, grads = base(at, batch)
-            return loss, stats, trees.sub(grads, h) if switches.control else grads
-
-        def project(params):
-            return _prune(switches.local, params, gamma)
-
-        span = None if steps is None else (0, jnp.where(client.count > 0, steps, 0))
-        trained = federation.train(gradient, server, client, t, key, project, span)
-        pruned = _prune(switches.upload, trained.variables.params, gamma)
-        sent = trees.add_scaled(pruned, -gamma / probability, h) if switches.shift else pruned
-        live_at_end = live(trained.variables.params, gamma)
-        values = masks.count(masks.nonzero(pruned, among), among)
-        report = Report(trained.loss, _work(federation, trained, live_at_start, live_at_end), values)
-        message = trees.scale(Variables(sent, trained.variables.stats), client.weight)
-        # What was sent takes the control variate's place until the mean is known, which the difference needs.
-        return message, pruned if switches.control else h, report
-
-    def live(params, gamma):
-        """Live entries i32[L] in a forward pass."""
-        if switches.ste is None and switches.local is None:
-            return jnp.asarray(trees.sizes(params), jnp.int32)
-        return trees.count_nonzero(_prune(switches.ste, params, gamma))
+    work = _client_work(federation, switches, probability)
 
     def round_fn(state, cohort, t, key):
         # The coin's key is that of nobody's id: every client sees the same coin, and draws its own batches.
@@ -302,7 +273,7 @@ def proxskip(
             None if local_steps is None else local_steps(t, jax.random.fold_in(key, federation.population))
         )
         gamma = federation.client_rate(t)
-        shared = (state.server, live(state.server.params, gamma), t, steps)
+        shared = (state.server, _live(switches, state.server.params, gamma), t, steps)
         total, sent, report = federation.over_clients(work, shared, state.client, cohort, key)
         someone = jnp.any(cohort.present)
         mean = trees.where(someone, weighted_mean(total, cohort.weight), state.server)
@@ -337,6 +308,43 @@ def proxskip(
         None if switches.deploy is None else lambda server: server,
         _declared(switches),
     )
+
+
+def _client_work(federation: Federation, switches: Switches, probability: float) -> Callable:
+    """A client's part of the round. What `over_clients` runs, see there."""
+    base = make_gradient(federation.loss)
+
+    def work(shared, h, client, key):
+        server, live_at_start, t, steps = shared
+        gamma = federation.client_rate(t)
+
+        def gradient(variables, batch):
+            at = variables._replace(params=_prune(switches.ste, variables.params, gamma))
+            loss, stats, grads = base(at, batch)
+            return loss, stats, trees.sub(grads, h) if switches.control else grads
+
+        def project(params):
+            return _prune(switches.local, params, gamma)
+
+        span = None if steps is None else (0, jnp.where(client.count > 0, steps, 0))
+        trained = federation.train(gradient, server, client, t, key, project, span)
+        pruned = _prune(switches.upload, trained.variables.params, gamma)
+        sent = trees.add_scaled(pruned, -gamma / probability, h) if switches.shift else pruned
+        live_at_end = _live(switches, trained.variables.params, gamma)
+        values = masks.count(masks.nonzero(pruned, switches.among), switches.among)
+        report = Report(trained.loss, _work(federation, trained, live_at_start, live_at_end), values)
+        message = trees.scale(Variables(sent, trained.variables.stats), client.weight)
+        # What was sent takes the control variate's place until the mean is known, which the difference needs.
+        return message, pruned if switches.control else h, report
+
+    return work
+
+
+def _live(switches: Switches, params: PyTree, gamma: jax.Array) -> jax.Array:
+    """Live entries i32[L] in a forward pass."""
+    if switches.ste is None and switches.local is None:
+        return jnp.asarray(trees.sizes(params), jnp.int32)
+    return trees.count_nonzero(_prune(switches.ste, params, gamma))
 
 
 def soft_threshold(strength: float, among: PyTree) -> Operator:

@@ -216,40 +216,12 @@ def _pruned_uploads(federation: Federation, hyper: PrunedUploads, local: _Local)
         raise errors.UsageError(
             f"--cohort-size = {federation.cohort_size} is too large for --log-masks; allowed: 1 to {MOST_MASKS}"
         )
-    loss = activations.with_pruned_activations(federation.loss, local.pruned, local.floor)
+    work = _client_work(federation, local, among, kept_of, hyper.log_masks)
 
     def init(variables, key):
         del key
         params = local.start(variables.params)
         return Server(variables._replace(params=params), optimizer.init(params))
-
-    def work(shared, client_state, client, key):
-        server, t = shared
-        received, k = server.variables, kept_of(client.id)
-        params = received.params
-        if local.tiers:
-            params = _prune(params, jnp.where(t > 1, k, trees.size(params)), among)
-        exponents = local.exponents(params)
-
-        def of_weights(variables, batch):
-            weights = powerprop.effective(variables.params, exponents)
-            return loss(variables._replace(params=weights), batch)
-
-        start = activations.remember(Variables(params, received.stats), local.cached)
-        trained = federation.train(make_gradient(of_weights), start, client, t, key, local.project(params))
-        after = activations.forget(trained.variables)
-        sent = after._replace(params=_prune(after.params, k, among))
-        support = masks.nonzero(sent.params, among)
-        live = trees.count_nonzero(after.params)
-        work = Work(trained.examples, trained.steps, live, live, local.weight_gradient(live))
-        log = _Log(
-            Report(trained.loss, work),
-            masks.count(support, among),
-            _client_metrics(received, after, sent, among),
-            consensus.bits(support, among) if hyper.log_masks else (),
-        )
-        votes = jax.tree.map(lambda mask: mask.astype(jnp.int32), support)
-        return (weighted_step(sent, received, client.weight), votes), client_state, log
 
     def merge(server, total, votes, cohort):
         variables, opt = server_step(optimizer, server.variables, server.opt, total, cohort.weight)
@@ -287,6 +259,49 @@ def _pruned_uploads(federation: Federation, hyper: PrunedUploads, local: _Local)
         Declared("deployed", how, lambda t: kept, among),
     )
     return Algorithm(init, no_client_state, None, round_fn, model, of_model, declared)
+
+
+def _client_work(
+    federation: Federation,
+    local: _Local,
+    among: PyTree,
+    kept_of: Callable[[jax.Array], ArrayLike],
+    log_masks: bool,
+) -> Callable:
+    """A client's part of the round: it trains, prunes and sends. What `over_clients` runs, see there."""
+    loss = activations.with_pruned_activations(federation.loss, local.pruned, local.floor)
+
+    def work(shared, client_state, client, key):
+        server, t = shared
+        received, k = server.variables, kept_of(client.id)
+        params = received.params
+        if local.tiers:
+            params = _prune(params, jnp.where(t > 1, k, trees.size(params)), among)
+        exponents = local.exponents(params)
+
+        def of_weights(variables, batch):
+            weights = powerprop.effective(variables.params, exponents)
+            return loss(variables._replace(params=weights), batch)
+
+        start = activations.remember(Variables(params, received.stats), local.cached)
+        trained = federation.train(make_gradient(of_weights), start, client, t, key, local.project(params))
+        after = activations.forget(trained.variables)
+        sent = after._replace(params=_prune(after.params, k, among))
+        support = masks.nonzero(sent.params, among)
+        live = trees.count_nonzero(after.params)
+        report = Report(
+            trained.loss, Work(trained.examples, trained.steps, live, live, local.weight_gradient(live))
+        )
+        log = _Log(
+            report,
+            masks.count(support, among),
+            _client_metrics(received, after, sent, among),
+            consensus.bits(support, among) if log_masks else (),
+        )
+        votes = jax.tree.map(lambda mask: mask.astype(jnp.int32), support)
+        return (weighted_step(sent, received, client.weight), votes), client_state, log
+
+    return work
 
 
 def _counts(
