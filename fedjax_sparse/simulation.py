@@ -15,7 +15,7 @@ from fedjax_sparse.clients.state_store import StateStore, make_state_store
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.ledger import Accountant, Ledger
 from fedjax_sparse.setting import Setting
-from fedjax_sparse.tracing import traced
+from fedjax_sparse.tracing import traced, uncollected
 from fedjax_sparse.types import Algorithm, Metrics, PyTree, State
 
 MAX_BLOCK = 10  # rounds between two visits of the host, so that a run shows progress and stops soon
@@ -82,6 +82,7 @@ class Footprint(NamedTuple):
     temporary: int
 
 
+@uncollected()
 def compile_ahead(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> tuple[Program, Footprint]:
     """The program of a run with all compiled that takes much memory, and the memory that it needs.
 

@@ -1,6 +1,8 @@
-"""Tracing a function once where its results' shapes are needed before it runs inside a loop."""
+"""What keeps tracing short: with a compiled program at hand from an earlier run, it is most of what a start takes."""
 
-from collections.abc import Callable
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -12,8 +14,8 @@ from fedjax_sparse.types import PyTree
 def traced(function: Callable, *example: Any) -> tuple[Callable, PyTree]:
     """The function as traced, and what it returns.
 
-    `jax.eval_shape` followed by a loop traces a function twice, and nested twice that is four times: with a compiled
-    program at hand from the cache of an earlier run, tracing is most of what a start takes.
+    For loops, which need the shapes of results beforehand: `jax.eval_shape` followed by a loop traces a function twice,
+    and nested twice that is four times.
 
     Args:
         function: Of arrays; may close over tracers.
@@ -30,3 +32,15 @@ def traced(function: Callable, *example: Any) -> tuple[Callable, PyTree]:
         return jax.tree.unflatten(structure, run(*jax.tree.leaves(args)))
 
     return replay, shapes
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Puts off Python's garbage collection, whose visits to all that the imports left take as long as tracing does."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

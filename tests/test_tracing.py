@@ -1,8 +1,11 @@
+import contextlib
+import gc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_sparse.tracing import traced
+from fedjax_sparse.tracing import traced, uncollected
 
 
 def test_traced_once_and_equal():
@@ -37,3 +40,18 @@ def test_gradients_are_those_of_the_function():
     x = jnp.arange(3.0)
     run, _ = traced(function, x)
     np.testing.assert_array_equal(jax.grad(run)(x), jax.grad(function)(x))
+
+
+def test_garbage_is_collected_again_afterwards_and_after_an_error():
+    assert gc.isenabled()
+    with contextlib.suppress(ValueError), uncollected():
+        assert not gc.isenabled()
+        raise ValueError
+    assert gc.isenabled()
+
+
+def test_who_collects_no_garbage_goes_on_so():
+    with uncollected():
+        with uncollected():
+            pass
+        assert not gc.isenabled()
