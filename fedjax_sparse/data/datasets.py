@@ -243,7 +243,7 @@ def load(name: str, *, data_dir: str | Path | None = None, cache_dir: str | Path
         return synthetic.load(name)
     cache_folder = cache.folder(cache_dir)
     if name == "digits":
-        return _dataset(name, _digits(), DATASETS[name])
+        return _dataset(name, cache.cached(cache_folder, name, [], _digits), DATASETS[name])
     if name.endswith(".npz"):  # not cached: it is as quick, and what is wrong with it must be said each time
         path, entry = Path(name).expanduser(), Entry("an npz file")
         if not path.is_file():
@@ -371,7 +371,7 @@ def _moments(x: np.ndarray) -> np.ndarray:
 
 def _digits() -> Arrays:
     """Every fifth image of the images sorted by class (each class in its original order) is for testing."""
-    from sklearn.datasets import load_digits  # slow to import
+    from sklearn.datasets import load_digits  # takes most of a second to import: the cache spares it
 
     x, y = load_digits(return_X_y=True)
     x, y = x.astype(np.uint8).reshape(-1, 8, 8, 1), y.astype(np.int32)  # values 0..16

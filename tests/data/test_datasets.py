@@ -55,6 +55,15 @@ def test_digits_are_normalised_exactly():
     assert abs(standard.std() - 1) < 1e-12
 
 
+def test_digits_are_taken_from_scikit_learn_once(monkeypatch):
+    first = load("digits")
+    monkeypatch.setattr(datasets, "_digits", lambda: pytest.fail("read again"))
+    again = load("digits")
+    np.testing.assert_array_equal(again.x_train, first.x_train)
+    np.testing.assert_array_equal(again.y_test, first.y_test)
+    assert (again.mean, again.std) == (first.mean, first.std)
+
+
 def test_moments_are_those_of_each_channel():
     x = np.random.default_rng(0).integers(0, 256, (5_000, 3, 2, 3), dtype=np.uint8)
     x[..., 2] = 7
