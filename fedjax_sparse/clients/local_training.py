@@ -12,6 +12,10 @@ from fedjax_sparse.types import Batch, Client, PyTree, Trained, Variables
 
 Gradient = Callable[[Variables, Batch], tuple[jax.Array, PyTree, PyTree]]
 
+NOISE_BITS = (
+    23  # of the random numbers by which examples are shuffled, as many as a float32 between 0 and 1 has
+)
+
 
 class Plan(NamedTuple):
     """How much a client trains in a round: either `epochs` passes over its data or a fixed number of `steps`.
@@ -136,8 +140,9 @@ def shuffled_rows(client: Client, plan: Plan, key: jax.Array, end: jax.Array | i
     held = jnp.arange(places) < client.count
 
     def one_pass(key: jax.Array) -> jax.Array:
-        order = jnp.argsort(jnp.where(held, jax.random.uniform(key, (places,)), jnp.inf))
-        return client.index[order]
+        noise = jax.random.bits(key, (places,), "uint32") >> (32 - NOISE_BITS)
+        # Places that hold nothing come last; so they do where a held one drew the same, for it stands before them.
+        return client.index[_argsort(jnp.where(held, noise, (1 << NOISE_BITS) - 1), NOISE_BITS)]
 
     def one_needed_pass(numbered: tuple[jax.Array, jax.Array]) -> jax.Array:
         number, key = numbered
@@ -151,6 +156,22 @@ def shuffled_rows(client: Client, plan: Plan, key: jax.Array, end: jax.Array | i
     else:
         rows = jax.lax.map(one_needed_pass, (jnp.arange(plan.passes), keys))
     return jnp.pad(rows, ((0, 0), (0, -places % plan.batch_size)))
+
+
+def _argsort(keys: jax.Array, bits: int) -> jax.Array:
+    """i32[S]: the stable order of the unsigned integers keys[S], each below 2**bits.
+
+    From the lowest bits to the highest, as many at a time as leave room for a place below them in 32 bits: on CPU, XLA
+    sorts such an array in a fifth of the time that it takes for keys with their places beside them.
+    """
+    count = keys.shape[0]
+    width = max(1, (count - 1).bit_length())
+    places = jnp.arange(count, dtype=jnp.uint32)
+    order = places
+    for low in range(0, bits, 32 - width):
+        some = keys[order] >> low & ((1 << min(32 - width, bits - low)) - 1)
+        order = order[jax.lax.sort(some << width | places, is_stable=False) & ((1 << width) - 1)]
+    return order.astype(jnp.int32)
 
 
 def take_batch(client: Client, plan: Plan, rows: jax.Array, j: jax.Array | int, key: jax.Array) -> Batch:

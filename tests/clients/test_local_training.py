@@ -87,6 +87,28 @@ def test_only_passes_that_a_client_needs_are_drawn_and_those_are_the_same(count,
     np.testing.assert_array_equal(together[1], needed)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 256, 257, 600, 5000])
+@pytest.mark.parametrize("bits", [1, 5, 23, 32])
+def test_argsort_is_stable_whatever_the_places_leave_room_for(count, bits):
+    keys = np.random.default_rng(count).integers(0, 2**bits, count, dtype=np.uint32)
+    keys[::3] = keys[0]  # ties
+    keys[-1] = 2**bits - 1
+    order = local_training._argsort(jnp.asarray(keys), bits)
+    np.testing.assert_array_equal(order, np.argsort(keys, kind="stable"))
+    assert order.dtype == jnp.int32
+
+
+def test_examples_are_shuffled_by_uniform_numbers_the_same_in_float32_and_float64():
+    index, held = np.random.default_rng(2).permutation(700).astype(np.int32), 640
+    member = client(7)._replace(index=jnp.asarray(index), count=jnp.int32(held))
+    key = jax.random.key(5)
+    with jax.enable_x64(False):
+        noise = np.asarray(jax.random.uniform(jax.random.split(key, 1)[0], (700,)))
+    rows = local_training.shuffled_rows(member, Plan(32, 1, None, 1), key)[0]
+    order = np.argsort(np.where(np.arange(700) < held, noise, np.inf), kind="stable")
+    np.testing.assert_array_equal(rows[:700], index[order])
+
+
 def test_one_full_batch_step_is_gradient_descent():
     member = client(7)
     out = train(Plan(7, 1, None, 1))(member, jax.random.key(3))
