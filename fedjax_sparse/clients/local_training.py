@@ -12,9 +12,7 @@ from fedjax_sparse.types import Batch, Client, PyTree, Trained, Variables
 
 Gradient = Callable[[Variables, Batch], tuple[jax.Array, PyTree, PyTree]]
 
-NOISE_BITS = (
-    23  # of the random numbers by which examples are shuffled, as many as a float32 between 0 and 1 has
-)
+NOISE_BITS = 23  # of the numbers by which examples are shuffled: as many as a random float32 has
 
 
 class Plan(NamedTuple):
