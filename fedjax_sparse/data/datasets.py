@@ -231,7 +231,7 @@ def load(name: str, *, data_dir: str | Path | None = None, cache_dir: str | Path
         cache_dir: Where decoded arrays are kept; by default as `cache.folder` says.
 
     Returns:
-        Read-only arrays. Those from the data folder are memory-mapped from the second time on.
+        Read-only arrays. Digits and those from the data folder are memory-mapped from the second time on.
 
     Raises:
         UsageError: The name is unknown; files are missing (the message says which and where), damaged, or hold
@@ -241,21 +241,20 @@ def load(name: str, *, data_dir: str | Path | None = None, cache_dir: str | Path
         from fedjax_sparse.data import synthetic  # which imports this module
 
         return synthetic.load(name)
-    cache_folder = cache.folder(cache_dir)
-    if name == "digits":
-        return _dataset(name, cache.cached(cache_folder, name, [], _digits), DATASETS[name])
     if name.endswith(".npz"):  # not cached: it is as quick, and what is wrong with it must be said each time
         path, entry = Path(name).expanduser(), Entry("an npz file")
         if not path.is_file():
             raise UsageError(f"{path}: no such file")
         return _dataset(name, _read(_Source([path], lambda: tables.parse_npz(read_file(path))), entry), entry)
-    if name.endswith(_LIBSVM_SUFFIXES):
+    if name == "digits":
+        entry, source = DATASETS[name], _Source([], _digits)
+    elif name.endswith(_LIBSVM_SUFFIXES):
         entry, source = Entry("a LIBSVM file"), _libsvm_source(Path(name).expanduser())
     else:
         entry = DATASETS.get(name, Entry("prepared by tensorflow-datasets", name, prepared="."))
         source = _find(name, entry, _data_folder(data_dir))
     read = partial(_read, source, entry)
-    return _dataset(name, cache.cached(cache_folder, name, source.paths, read), entry)
+    return _dataset(name, cache.cached(cache.folder(cache_dir), name, source.paths, read), entry)
 
 
 def _data_folder(data_dir: str | Path | None) -> Path | None:
@@ -374,10 +373,8 @@ def _digits() -> Arrays:
     from sklearn.datasets import load_digits  # takes most of a second to import: the cache spares it
 
     x, y = load_digits(return_X_y=True)
-    x, y = x.astype(np.uint8).reshape(-1, 8, 8, 1), y.astype(np.int32)  # values 0..16
+    x = x.astype(np.uint8).reshape(-1, 8, 8, 1)  # values 0..16
     order = np.argsort(y, kind="stable")
     test = np.zeros(len(y), bool)
     test[order[::_DIGITS_TEST_EVERY]] = True
-    arrays = {"x_train": x[~test], "y_train": y[~test], "x_test": x[test], "y_test": y[test]}
-    arrays["moments"] = _moments(arrays["x_train"])
-    return arrays
+    return {"x_train": x[~test], "y_train": y[~test], "x_test": x[test], "y_test": y[test]}
