@@ -33,7 +33,8 @@ def above_next_per_leaf(tree: PyTree, ks: topk.Counts, among: PyTree) -> tuple[P
     """The entries of each chosen leaf i that are strictly larger in magnitude than its (ks[i] + 1)-th largest.
 
     That is `ks[i]` entries, or fewer when some tie with the next one: of an all-zero leaf, none. In a leaf without
-    a next one, those that are not zero. FLARE's rule, with the counts of `flare_counts`.
+    a next one, those that are not zero. Denormal numbers may count as zero, as in any comparison of floats by XLA.
+    FLARE's rule, with the counts of `flare_counts`.
     """
 
     def select(leaf, k, chosen):

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from fedjax_sparse.sparsity import compression, masks
 
 AMONG = {"a": True, "b": True, "c": False}
-numbers = st.one_of(st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.0]), st.floats(-1e6, 1e6, width=32))
+# No denormal numbers: XLA's comparisons may take them for zero, NumPy's do not.
+normal = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
+numbers = st.one_of(st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.0]), normal)
 updates = st.lists(numbers, min_size=17, max_size=17).map(
     lambda v: {
         "a": jnp.asarray(v[:12], jnp.float32).reshape(3, 4),
