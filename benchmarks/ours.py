@@ -66,7 +66,7 @@ def rounds_of(setting: Setting, program: Program, seeds: int = 1) -> Callable[[i
     """Starts, and returns what runs the next n rounds and waits for them; at most `simulation.MAX_BLOCK` at once."""
     data = jax.device_put(setting.population, devices.everywhere(setting.mesh))
     numbers = np.arange(seeds, dtype=np.int32)
-    state, _ = program.start(data, numbers)
+    state, _ = program.begin(data, numbers)
     done = 0
 
     def run(rounds: int) -> None:

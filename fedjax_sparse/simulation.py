@@ -43,7 +43,8 @@ class Program(NamedTuple):
     """The functions of a run; what they jit compiles once.
 
     Attributes:
-        start: (population, seeds i32[K]) -> (state, metrics of the preparation or None).
+        start: (population, seeds i32[K]) -> (state, metrics of the preparation or None). A preparation visits everyone
+            at once: for once, the states of all clients are on the device.
         dispatch: What runs on the device at once: (state, population, ids i32[K, R, C], present bool[K, R, C], first
             round, rounds, seeds) -> (state, metrics with leading axes [K, R]); `rounds` of the R are run. The state
             is donated. Where the states lie on the host, R = 1 and the clients' states are those of the cohort.
@@ -58,6 +59,14 @@ class Program(NamedTuple):
     assess: Any
     store: StateStore
     on_host: bool = False
+
+    def begin(self, population: Any, seeds: np.ndarray) -> tuple[RunState, Metrics | None]:
+        """What `start` makes, with the clients' states where they are kept."""
+        state, metrics = self.start(population, seeds)
+        if self.on_host:  # which writes to them; what comes from the device may only be read
+            own = functools.partial(np.require, requirements="W")
+            state = state._replace(clients=jax.tree.map(own, state.clients))
+        return state, metrics
 
     def block(self, *arguments: Any) -> tuple[RunState, Metrics]:
         """Some rounds, with the arguments of `dispatch` and the states of all clients."""
@@ -74,7 +83,8 @@ class Footprint(NamedTuple):
     """Bytes that a run needs on each device, by XLA's account of what `compile_ahead` compiles.
 
     Attributes:
-        kept: Of what stays there: the training data and the states; of states on the host, those of a cohort.
+        kept: Of what stays there: the training data and the states; of states on the host those of a cohort, or
+            everyone's where all clients prepare.
         temporary: The most that is needed besides, while clients prepare, rounds are run or models tested.
     """
 
@@ -86,7 +96,7 @@ class Footprint(NamedTuple):
 def compile_ahead(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> tuple[Program, Footprint]:
     """The program of a run with all compiled that takes much memory, and the memory that it needs.
 
-    That is its rounds, its evaluation and, with states on the device, a preparation by all clients.
+    That is its rounds, its evaluation and a preparation by all clients.
     """
     program = compile_program(algorithm, setting, seeds)
     on_host, places = setting.state_store == "host", setting.sampler.capacity
@@ -119,13 +129,18 @@ def compile_ahead(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> tup
         each_seed(number),
     ).compile()
     assess = program.assess.lower(state(1), shapes(setting.test)).compile()
-    program, compiled = program._replace(dispatch=block, assess=assess), [block, assess]
-    if algorithm.prepare is not None and not on_host:  # work of all clients
+    program, training = program._replace(dispatch=block, assess=assess), [block]
+    if algorithm.prepare is not None:  # work of all clients
         start = program.start.lower(shapes(setting.population), each_seed(number)).compile()
-        program, compiled = program._replace(start=start), [*compiled, start]
-    needs = block.memory_analysis()
-    kept = needs.argument_size_in_bytes + needs.output_size_in_bytes - needs.alias_size_in_bytes
-    return program, Footprint(kept, max(each.memory_analysis().temp_size_in_bytes for each in compiled))
+        program, training = program._replace(start=start), [block, start]
+    needs = [each.memory_analysis() for each in (*training, assess)]
+    kept = max(_kept(each) for each in needs[: len(training)])
+    return program, Footprint(kept, max(each.temp_size_in_bytes for each in needs))
+
+
+def _kept(needs: Any) -> int:
+    """Bytes of what a compiled function is given and gives."""
+    return needs.argument_size_in_bytes + needs.output_size_in_bytes - needs.alias_size_in_bytes
 
 
 def compile_program(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> Program:
@@ -171,7 +186,9 @@ def _compile_for_host(algorithm: Algorithm, setting: Setting, seeds: int) -> Pro
         gather=lambda rows, ids: store.gather(rows, places(ids)),
         scatter=lambda rows, ids, states: store.scatter(rows, places(ids), states),
     )
-    program = _compile(algorithm, setting, of_cohort, seeds)
+    program = _compile(algorithm, setting, of_cohort, seeds)._replace(store=store, on_host=True)
+    if algorithm.prepare is not None:
+        return program
 
     def server(population, seed):
         return _start(algorithm, setting.model.init, store, population, seed)[0].server
@@ -186,15 +203,12 @@ def _compile_for_host(algorithm: Algorithm, setting: Setting, seeds: int) -> Pro
     start_clients = jax.jit(_over_seeds(create, seeds, (0, None)))
 
     def start(population, seed_array):
-        if algorithm.prepare is not None:  # visits everyone at once: for once, all states are on the device
-            state, metrics = program.start(population, seed_array)
-            return state._replace(clients=jax.tree.map(np.array, state.clients)), metrics
         size = setting.federation
         rows = functools.partial(start_clients, seed_array)
         clients = host_store.create(rows, size.population, size.cohort_size)
         return RunState(start_server(population, seed_array), clients), None
 
-    return Program(start, program.dispatch, program.assess, store, on_host=True)
+    return program._replace(start=start)
 
 
 def state_shapes(algorithm: Algorithm, setting: Setting) -> RunState:
@@ -361,7 +375,7 @@ def run(
     last = setting.federation.rounds
     clock = _Clock()
     if resume is None:
-        state, metrics = program.start(population, seed_array)
+        state, metrics = program.begin(population, seed_array)
         ledgers = accountant.open(len(seeds), jax.device_get(metrics))
         t = 0
     else:

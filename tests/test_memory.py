@@ -19,10 +19,10 @@ from tests import toy
 SMALL = {"model": "softmax", "rounds": 2, "cohort_size": 8, "local_epochs": 1}
 
 
-def needed(**options) -> int:
+def needed(change=lambda algorithm: algorithm, **options) -> int:
     """The estimate for FLARE on the toy problem."""
     problem = toy.setting(jnp.float32, **({"chunk": 1} | options))
-    program, footprint = simulation.compile_ahead(toy.algorithm("flare", problem), problem)
+    program, footprint = simulation.compile_ahead(change(toy.algorithm("flare", problem)), problem)
     return memory.estimate(footprint, problem, program.store).needed
 
 
@@ -36,6 +36,20 @@ def test_states_count_where_they_lie(monkeypatch):
     visiting = needed(state_store="host", cohort_size=2)
     assert on_host == visiting + STATES
     assert on_device - visiting > 0.5 * STATES * 5 / 7
+
+
+def test_a_preparation_brings_all_states_to_the_device():
+    """Seven clients, of whom one trains at a time, first read all of their data."""
+
+    def read(state, cohort, key):
+        seen = sum(jnp.sum(leaf, dtype=jnp.float32) for leaf in jax.tree.leaves(cohort))
+        return state._replace(client=jax.tree.map(lambda leaf: leaf + seen, state.client)), None
+
+    def prepared(algorithm):
+        return algorithm._replace(prepare=read)
+
+    options = {"state_store": "host", "cohort_size": 1}
+    assert needed(prepared, **options) >= needed(**options) + 0.5 * STATES * 6 / 7
 
 
 def test_each_seed_has_its_states_on_the_host():
@@ -62,7 +76,8 @@ def test_testing_counts_where_it_needs_more_than_training():
 
 
 @pytest.mark.parametrize(
-    ("name", "place"), [("flare", "device"), ("flare", "host"), ("salientgrads", "device")]
+    ("name", "place"),
+    [("flare", "device"), ("flare", "host"), ("salientgrads", "device"), ("salientgrads", "host")],
 )
 def test_what_was_compiled_ahead_is_what_runs(monkeypatch, name, place):
     """A run is given its compiled rounds and evaluation and compiles no others; the numbers are those of any run."""

@@ -118,7 +118,7 @@ def rounds_of(
     """The server's state before round 1 with the metrics of preparing it, then both after each round."""
     program = simulation.compile_program(algorithm, setting)
     seeds = np.asarray([seed], np.int32)
-    state, metrics = program.start(setting.population, seeds)
+    state, metrics = program.begin(setting.population, seeds)
     for t in range(1, rounds + 2):
         # Copied, for the state is given up when the next round is asked for.
         yield jax.tree.map(lambda leaf: np.array(leaf[0]), (state.server, metrics))

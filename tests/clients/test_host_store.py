@@ -64,10 +64,18 @@ def test_states_are_made_in_pieces(at_once):
     np.testing.assert_array_equal(made, [np.arange(N), np.arange(N) + 10])
 
 
-def outcome(seeds: tuple[int, ...], resume: bool = False, **options):
+def ranked(state, cohort, key):
+    """A preparation of all clients: the first error that each keeps is its rank."""
+    errors = jax.tree.map(
+        lambda leaf: leaf + cohort.id.reshape(-1, *(1,) * (leaf.ndim - 1)).astype(leaf.dtype), state.client
+    )
+    return state._replace(client=errors), None
+
+
+def outcome(seeds: tuple[int, ...], resume: bool = False, prepare=None, **options):
     """The last state and rows of FLARE, whose clients keep an error, with clients that meet again and drop out."""
     setting = toy.setting(chunk=1, cohort_size=5, dropout=0.3, **options)
-    algorithm = toy.algorithm("flare", setting)
+    algorithm = toy.algorithm("flare", setting)._replace(prepare=prepare)
     run = functools.partial(simulation.run, algorithm, setting, seeds, evaluate_at=simulation.every(2))
     start = None
     if resume:
@@ -78,12 +86,14 @@ def outcome(seeds: tuple[int, ...], resume: bool = False, **options):
     return jax.device_get(last.state), rows
 
 
-@pytest.mark.parametrize(("seeds", "count"), [((0,), 1), ((0, 1), 2)])
-def test_where_states_lie_changes_only_rounding(seeds, count):
+@pytest.mark.parametrize(
+    ("seeds", "count", "prepare"), [((0,), 1, None), ((0, 1), 2, None), ((0, 1), 2, ranked)]
+)
+def test_where_states_lie_changes_only_rounding(seeds, count, prepare):
     with jax.enable_x64(True):
-        on_host = outcome(seeds, state_store="host", mesh=devices.make_mesh(count))
+        on_host = outcome(seeds, prepare=prepare, state_store="host", mesh=devices.make_mesh(count))
         assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(on_host[0].clients))
-        toy.leaves_close(on_host, outcome(seeds))
+        toy.leaves_close(on_host, outcome(seeds, prepare=prepare))
 
 
 def test_a_run_goes_on_bit_for_bit_from_states_on_the_host():
