@@ -8,15 +8,15 @@ import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+from tests import QUICK_COMPILATION
+
 # Read when JAX is first imported, and inherited by the command lines that tests start.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_ENABLE_X64"] = "0"
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # what a test compiles is its own
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["XLA_FLAGS"] = (
-    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
-    # Tests compile hundreds of tiny programs and run each for microseconds.
-    " --xla_backend_optimization_level=0"
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4 {QUICK_COMPILATION}"
 )
 
 import pytest
@@ -36,6 +36,16 @@ def data_dir() -> Path:
     if not folder:
         pytest.skip(f"needs real data: set {DATA_VARIABLE} to the folder that holds it")
     return Path(folder)
+
+
+@pytest.fixture
+def as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs are compiled as for users: for equality bit for bit, since two quick programs may round a sum apart."""
+    from fedjax_sparse import devices
+
+    options = devices.compiler_options()
+    options |= {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
+    monkeypatch.setattr(devices, "compiler_options", lambda: options)
 
 
 def forget_programs() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from fedjax_sparse import checkpoints
 from fedjax_sparse.cli import main
+from tests import QUICK_COMPILATION
 
 SECONDS = 240  # no wait in these tests is longer
 FLAGS = (
@@ -40,8 +41,11 @@ def processes(
     With `slurm` they find each other as in a job step of SLURM: by what it puts into the environment.
     """
     port = str(free_port())
-    flags = "--xla_backend_optimization_level=0"
-    environment = {**os.environ, "XLA_FLAGS": flags, "FEDJAX_SPARSE_COORDINATOR_TIMEOUT": str(timeout)}
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": QUICK_COMPILATION,
+        "FEDJAX_SPARSE_COORDINATOR_TIMEOUT": str(timeout),
+    }
     started = []
     try:
         for i, command in enumerate(commands):

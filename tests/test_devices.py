@@ -13,7 +13,7 @@ import pytest
 
 from fedjax_sparse import checkpoints, devices, simulation
 from fedjax_sparse.cli import main
-from tests import toy
+from tests import QUICK_COMPILATION, toy
 
 
 def final(name: str, count: int, seeds=(0,), resume: bool = False):
@@ -50,7 +50,7 @@ def test_devices_change_only_rounding(count, name, seeds):
 
 
 def in_a_process_of_its_own(count: int, call: str) -> None:
-    flags = f"--xla_force_host_platform_device_count={count} --xla_backend_optimization_level=0"
+    flags = f"--xla_force_host_platform_device_count={count} {QUICK_COMPILATION}"
     program = f"import {__name__}; {call}"
     subprocess.run([sys.executable, "-c", program], env={**os.environ, "XLA_FLAGS": flags}, check=True)
 
