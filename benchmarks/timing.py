@@ -109,7 +109,7 @@ def arguments(description: str | None, name: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/benchmarks") / f"{name}.json", help="JSON file to write"
+        "--out", type=writable_file, default=f"runs/benchmarks/{name}.json", help="JSON file to write"
     )
     parser.add_argument(
         "--repeats", type=at_least(1), default=5, help="timed runs of each; medians are reported"
@@ -128,11 +128,22 @@ def at_least(least: int) -> Callable[[str], int]:
     return number
 
 
+def writable_file(text: str) -> Path:
+    """A type of option: a file that can be written, in a folder that is made; refused before anything is measured."""
+    file = Path(text)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot make the folder of {text}: {error.strerror}") from error
+    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text} is no file that can be written")
+    return file
+
+
 def report(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Prints the table and writes it, with the machine's facts and the command, as JSON."""
     facts = machine()
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
     print(table(rows))
-    out.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"machine": facts, "command": sys.argv, "rows": [dict(row) for row in rows]}, indent=1)
     out.write_text(text + "\n")

@@ -15,6 +15,8 @@ REFUSED = [
     ("overhead", "--repeats", "0"),
     ("overhead", "--repeats", "-1"),
     ("precision", "--rounds", "0"),
+    ("scaling", "--out", "."),
+    ("scaling", "--out", f"{__file__}/result.json"),
     ("seeds", "--seeds", "many"),
     ("selection", "--sizes", "5"),
 ]
@@ -37,7 +39,7 @@ def test_interleaved_runs_take_turns():
 
 
 def test_a_report_is_a_table_and_a_file(tmp_path, capsys):
-    out = tmp_path / "folder" / "name.json"
+    out = timing.writable_file(str(tmp_path / "folder" / "name.json"))
     timing.report(out, [{"n": 1_000, "ms": 1.234, "note": None}, {"n": 2, "ms": 250.4, "note": "b"}])
     assert "| 1,000 | 1.23 |      |" in capsys.readouterr().out
     written = json.loads(out.read_text())
