@@ -129,13 +129,12 @@ def compile_ahead(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> tup
         each_seed(number),
     ).compile()
     assess = program.assess.lower(state(1), shapes(setting.test)).compile()
-    program, training = program._replace(dispatch=block, assess=assess), [block]
+    program, training = program._replace(dispatch=block, assess=assess), [block.memory_analysis()]
     if algorithm.prepare is not None:  # work of all clients
         start = program.start.lower(shapes(setting.population), each_seed(number)).compile()
-        program, training = program._replace(start=start), [block, start]
-    needs = [each.memory_analysis() for each in (*training, assess)]
-    kept = max(_kept(each) for each in needs[: len(training)])
-    return program, Footprint(kept, max(each.temp_size_in_bytes for each in needs))
+        program, training = program._replace(start=start), [*training, start.memory_analysis()]
+    most = max(each.temp_size_in_bytes for each in (*training, assess.memory_analysis()))
+    return program, Footprint(max(_kept(each) for each in training), most)
 
 
 def _kept(needs: Any) -> int:
