@@ -8,7 +8,7 @@ import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-from tests import QUICK_COMPILATION
+from tests import QUICK_COMPILATION, SIMPLE_LOOPS
 
 # Read when JAX is first imported, and inherited by the command lines that tests start.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -39,13 +39,13 @@ def data_dir() -> Path:
 
 
 @pytest.fixture
-def as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs are compiled as for users: for equality bit for bit, since two quick programs may round a sum apart."""
+def loops_as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs have the loops that users get: for equality bit for bit, since simple ones may round a sum apart in two."""
     from fedjax_sparse import devices
 
-    options = devices.compiler_options()
-    options |= {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
-    monkeypatch.setattr(devices, "compiler_options", lambda: options)
+    if SIMPLE_LOOPS:
+        options = devices.compiler_options() | {"xla_cpu_use_fusion_emitters": True}
+        monkeypatch.setattr(devices, "compiler_options", lambda: options)
 
 
 def forget_programs() -> None:

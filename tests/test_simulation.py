@@ -72,7 +72,7 @@ def test_many_rounds_reach_the_least_squares_solution():
     np.testing.assert_allclose(parameters(final(setting)[0]), exact, atol=1e-10)
 
 
-@pytest.mark.usefixtures("as_shipped")
+@pytest.mark.usefixtures("loops_as_shipped")
 def test_sparsity_zero_is_fedavg_bit_for_bit():
     setting = toy.setting()
     dense, _ = final(setting)

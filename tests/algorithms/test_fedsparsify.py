@@ -232,7 +232,7 @@ def assert_plus_zero(values):
     assert not np.signbit(values).any()
 
 
-@pytest.mark.usefixtures("as_shipped")
+@pytest.mark.usefixtures("loops_as_shipped")
 def test_without_sparsity_it_is_fedavg_bit_for_bit():
     problem = setting(batch_size=3)
     dense, *others = (

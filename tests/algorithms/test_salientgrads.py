@@ -285,7 +285,7 @@ def test_a_dense_start_is_sent_dense_once():
     assert sent == [[SIZE] * 4, [SIZE - KERNELS + KERNELS // 2] * 4]
 
 
-@pytest.mark.usefixtures("as_shipped")
+@pytest.mark.usefixtures("loops_as_shipped")
 def test_without_sparsity_it_is_fedavg_bit_for_bit():
     problem = setting(batch_size=3)
     dense, *others = (
