@@ -19,10 +19,11 @@ from tests import toy
 SMALL = {"model": "softmax", "rounds": 2, "cohort_size": 8, "local_epochs": 1}
 
 
-def needed(change=lambda algorithm: algorithm, **options) -> int:
+def needed(prepare=None, **options) -> int:
     """The estimate for FLARE on the toy problem."""
     problem = toy.setting(jnp.float32, **({"chunk": 1} | options))
-    program, footprint = simulation.compile_ahead(change(toy.algorithm("flare", problem)), problem)
+    algorithm = toy.algorithm("flare", problem)._replace(prepare=prepare)
+    program, footprint = simulation.compile_ahead(algorithm, problem)
     return memory.estimate(footprint, problem, program.store).needed
 
 
@@ -45,11 +46,8 @@ def test_a_preparation_brings_all_states_to_the_device():
         seen = sum(jnp.sum(leaf, dtype=jnp.float32) for leaf in jax.tree.leaves(cohort))
         return state._replace(client=jax.tree.map(lambda leaf: leaf + seen, state.client)), None
 
-    def prepared(algorithm):
-        return algorithm._replace(prepare=read)
-
     options = {"state_store": "host", "cohort_size": 1}
-    assert needed(prepared, **options) >= needed(**options) + 0.5 * STATES * 6 / 7
+    assert needed(read, **options) >= needed(**options) + 0.5 * STATES * 6 / 7
 
 
 def test_each_seed_has_its_states_on_the_host():
