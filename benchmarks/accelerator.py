@@ -31,10 +31,11 @@ from jax import lax
 from benchmarks import timing
 from benchmarks.ours import make_rounds, rounds_of, setting_of
 from benchmarks.workloads import LEARNING_RATE, WORKLOADS, Workload
-from fedjax_sparse import build_model, make_algorithm, memory, simulation
+from fedjax_sparse import build_model, make_algorithm
 from fedjax_sparse.models import spec
 from fedjax_sparse.models.layers import DEFAULT, Ops
 from fedjax_sparse.models.model import Model
+from fedjax_sparse.simulation import memory, programs
 from fedjax_sparse.types import Variables
 
 # By the name in the table: the precision of float32 products, and the layers' type.
@@ -171,10 +172,10 @@ def time_of(run: Callable[[int], None], rounds: int, repeats: int) -> float:
     """Seconds that so many rounds take; the median of repeated runs unless they are many."""
 
     def all_rounds() -> None:
-        for done in range(0, rounds, simulation.MAX_BLOCK):
-            run(min(simulation.MAX_BLOCK, rounds - done))
+        for done in range(0, rounds, programs.MAX_BLOCK):
+            run(min(programs.MAX_BLOCK, rounds - done))
 
-    if rounds <= simulation.MAX_BLOCK:
+    if rounds <= programs.MAX_BLOCK:
         return timing.interleaved({"": all_rounds}, repeats)[""].median
     run(1)
     start = time.perf_counter()

@@ -12,8 +12,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from fedjax_sparse.batch import Case, run_all
-from fedjax_sparse.records import RunFolder
+from fedjax_sparse.cli.batch import Case, run_all
+from fedjax_sparse.records.run_folder import RunFolder
 
 TARGET = 0.95
 SHARED = f"""--dataset fashion_mnist --model mlp --partition dirichlet-by-class --alpha 1 --clients 100

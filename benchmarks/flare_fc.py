@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 
 from benchmarks import timing
-from fedjax_sparse.batch import Case, folder_of, run_all
-from fedjax_sparse.records import RunFolder
+from fedjax_sparse.cli.batch import Case, folder_of, run_all
+from fedjax_sparse.records.run_folder import RunFolder
 
 CONFIG = Path(__file__).parents[1] / "experiments" / "flare" / "mnist_fc_official.toml"
 ROUNDS = (50, 100, 200, 300, 500, 750, 1000)

@@ -7,12 +7,14 @@ import jax
 import numpy as np
 
 from benchmarks.workloads import LEARNING_RATE, Workload
-from fedjax_sparse import build_model, devices, make_algorithm, make_setting, simulation
+from fedjax_sparse import build_model, make_algorithm, make_setting
 from fedjax_sparse.data import population
 from fedjax_sparse.data.datasets import Dataset
+from fedjax_sparse.devices import meshes
 from fedjax_sparse.models.model import Model
-from fedjax_sparse.setting import Setting
-from fedjax_sparse.simulation import Program
+from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation.programs import Program
+from fedjax_sparse.simulation.setting import Setting
 
 ROUNDS = 1_000_000  # more than are ever timed; learning rates are constant
 
@@ -49,7 +51,7 @@ def setting_of(
         model,
         population.build(pool_x, pool_y, list(parts)),
         client_lr=LEARNING_RATE,
-        mesh=devices.make_mesh(spread),
+        mesh=meshes.make_mesh(spread),
         **(shared | options),
     )
 
@@ -59,19 +61,19 @@ def make_rounds(
 ) -> Callable[[int], None]:
     """The rounds of an algorithm, as `rounds_of` gives them; compiled at the first call."""
     made = make_algorithm(algorithm, setting.federation, **hyper)
-    return rounds_of(setting, simulation.compile_program(made, setting, seeds), seeds)
+    return rounds_of(setting, programs.compile_program(made, setting, seeds), seeds)
 
 
 def rounds_of(setting: Setting, program: Program, seeds: int = 1) -> Callable[[int], None]:
     """Starts, and returns what runs the next n rounds and waits for them; at most `simulation.MAX_BLOCK` at once."""
-    data = jax.device_put(setting.population, devices.everywhere(setting.mesh))
+    data = jax.device_put(setting.population, meshes.everywhere(setting.mesh))
     numbers = np.arange(seeds, dtype=np.int32)
     state, _ = program.begin(data, numbers)
     done = 0
 
     def run(rounds: int) -> None:
         nonlocal state, done
-        cohorts = simulation.draw_cohorts(setting, range(seeds), done + 1, done + rounds)
+        cohorts = programs.draw_cohorts(setting, range(seeds), done + 1, done + rounds)
         first = np.int32(done + 1), np.int32(rounds)
         state, metrics = program.block(state, data, *cohorts, *first, numbers)
         jax.block_until_ready((state, metrics))

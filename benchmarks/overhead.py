@@ -18,10 +18,11 @@ import jax
 
 from benchmarks import ours, timing
 from benchmarks.workloads import WORKLOADS, Workload
-from fedjax_sparse import registry, simulation
-from fedjax_sparse.entry import Entry
+from fedjax_sparse.config import registry
+from fedjax_sparse.config.entry import Entry
+from fedjax_sparse.simulation import programs
 
-ROUNDS = simulation.MAX_BLOCK  # in one timed call, as in a run
+ROUNDS = programs.MAX_BLOCK  # in one timed call, as in a run
 RUN = 200  # rounds of the run whose first ones are timed
 TARGET, TARGET_OF = 1.25, {"sparsyfed": 2.0}
 AT_ONCE = 5  # compiled programs are kept that long: beyond some thirty, XLA runs out of memory maps

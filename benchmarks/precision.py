@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import jax
 
 from benchmarks import timing
-from fedjax_sparse import simulation
-from fedjax_sparse.config import configure
-from fedjax_sparse.experiment import build
+from fedjax_sparse.config.run_config import configure
+from fedjax_sparse.experiments.runs import build
+from fedjax_sparse.simulation import programs
 
 PRECISIONS: dict[str, dict[str, Any]] = {
     "float32": {"matmul_precision": "float32"},
@@ -40,7 +40,7 @@ WORK: dict[str, Any] = {
     "client_lr": 0.1,
 }
 
-LEAST = 3 * simulation.MAX_BLOCK
+LEAST = 3 * programs.MAX_BLOCK
 """Rounds of a run that has a block which neither compiles nor evaluates."""
 
 
@@ -55,7 +55,7 @@ def measure(seed: int, **options: Any) -> Outcome:
     """One run; what compiles (the first block) and what evaluates (the last) is not timed."""
     experiment = build(configure("fedavg", **WORK, **options))
     seconds, rows, start, done = [], (None,), time.perf_counter(), 0
-    for progress in simulation.run(
+    for progress in programs.run(
         experiment.algorithm, experiment.setting, [seed], evaluate_at=lambda t: False
     ):
         jax.block_until_ready(progress.state)

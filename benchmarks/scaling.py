@@ -5,9 +5,9 @@
 A perceptron 784-64-10 with one local step of batch 8; clients share a pool of 1,000 images, so that a population adds
 only its rows of indices (and the states of its clients, for error correction). Every point is a fresh process, whose
 resident memory is read three times as the most that it has had so far: after the `imports`, when the rounds are
-`compiled` (with data, population and XLA's compiler) and at the end (`peak`). `estimate` is what `fedjax_sparse.memory`
-says of the run's data, states and rounds. Targets: peak flat in the population for FedAvg, and linear with the stated
-bytes per client for error correction. About two minutes on two cores.
+`compiled` (with data, population and XLA's compiler) and at the end (`peak`). `estimate` is what
+`fedjax_sparse.simulation.memory` says of the run's data, states and rounds. Targets: peak flat in the population for
+FedAvg, and linear with the stated bytes per client for error correction. About two minutes on two cores.
 
 `--large` adds a cohort of 1,000 ResNet-18 clients, one step of batch 4 each, which has to complete a round in 16 GB:
 two minutes more, of one round. Here as in all points the test set is a single image and nothing is evaluated: a run
@@ -54,9 +54,10 @@ def child(point: dict[str, Any]) -> None:
     import jax
     import numpy as np
 
-    from fedjax_sparse import build_model, make_algorithm, make_setting, memory, simulation
+    from fedjax_sparse import build_model, make_algorithm, make_setting
     from fedjax_sparse.data import population
     from fedjax_sparse.data.datasets import Dataset
+    from fedjax_sparse.simulation import memory, programs
 
     imports, large = resident(), point["model"] == "resnet18"
     shape, held = ((32, 32, 3), 4) if large else ((28, 28, 1), HELD)
@@ -78,11 +79,11 @@ def child(point: dict[str, Any]) -> None:
         state_store=point["store"],
     )
     algorithm = make_algorithm(point["algorithm"], setting.federation)
-    store = simulation.make_store(algorithm, setting)
-    program, analysis = simulation.compile_ahead(algorithm, setting)
+    store = programs.make_store(algorithm, setting)
+    program, analysis = programs.compile_ahead(algorithm, setting)
     estimate, compiled = memory.estimate(analysis, setting, store).needed, resident()
     ends, count = [time.perf_counter()], 1 if large else ROUNDS
-    for _ in simulation.run(
+    for _ in programs.run(
         algorithm, setting, [0], evaluate_at=lambda t: False, stop_at=lambda t: True, program=program
     ):
         ends.append(time.perf_counter())

@@ -23,14 +23,15 @@ import numpy as np
 from jax import lax
 
 from benchmarks import timing
-from fedjax_sparse import devices, simulation
+from fedjax_sparse.devices import meshes
+from fedjax_sparse.simulation import programs
 from fedjax_sparse.sparsity import topk
 
 SIZES = (100_000, 1_000_000, 10_000_000, 40_000_000)
 SHARE, FEW = 0.05, 45
 SLOW_FROM = 20_000_000  # entries
 IN_ONE_CALL = 2_000_000  # entries to select from, in total, in one timed call of a loop
-AT_LEAST = simulation.MAX_BLOCK  # selections in it: a program's memory is new, and slow, in every call
+AT_LEAST = programs.MAX_BLOCK  # selections in it: a program's memory is new, and slow, in every call
 
 Select = Callable[[jax.Array, jax.Array], jax.Array]  # scores and a traced k, which only ours can use
 
@@ -60,7 +61,7 @@ def compare(size: int, k: int, looped: bool, repeats: int) -> dict[str, Any]:
     """A row: milliseconds of each for one selection."""
     x = jnp.abs(jax.random.normal(jax.random.key(size), (size,)))
     times = max(AT_LEAST, IN_ONE_CALL // size) if looped else 1
-    slow, options = size >= SLOW_FROM, devices.compiler_options()
+    slow, options = size >= SLOW_FROM, meshes.compiler_options()
     host = np.array(x)
     runs: dict[str, Callable[[], Any]] = {
         "np.partition": lambda: [np.partition(host, host.size - k) for _ in range(times)]

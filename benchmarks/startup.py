@@ -28,21 +28,24 @@ def child(program: str) -> None:
     laps = [time.perf_counter()]
     from benchmarks import ours
     from benchmarks.workloads import WORKLOADS
-    from fedjax_sparse import compilation_cache, experiment, make_algorithm, simulation
-    from fedjax_sparse.config import configure
+    from fedjax_sparse import make_algorithm
+    from fedjax_sparse.config.run_config import configure
+    from fedjax_sparse.devices import compilation_cache
+    from fedjax_sparse.experiments import runs
+    from fedjax_sparse.simulation import programs
 
     laps.append(time.perf_counter())
     if program == "digits":
-        built = experiment.build(configure("fedsparsify-global"))
+        built = runs.build(configure("fedsparsify-global"))
         algorithm, setting = built.algorithm, built.setting
     else:
         compilation_cache.enable(None)
         setting = ours.setting_of(WORKLOADS[program], clients=100, rounds=100, cohort_size=2)
         algorithm = make_algorithm("sparsyfed", setting.federation)
     laps.append(time.perf_counter())
-    compiled, _ = simulation.compile_ahead(algorithm, setting)
+    compiled, _ = programs.compile_ahead(algorithm, setting)
     laps.append(time.perf_counter())
-    next(simulation.run(algorithm, setting, [0], evaluate_at=lambda t: t == 1, program=compiled))
+    next(programs.run(algorithm, setting, [0], evaluate_at=lambda t: t == 1, program=compiled))
     laps.append(time.perf_counter())
     seconds = [after - before for before, after in itertools.pairwise(laps)]
     print(json.dumps(dict(zip(STAGES, seconds, strict=True))))

@@ -9,26 +9,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fedjax_sparse.config import RunConfig, configure
+    from fedjax_sparse.config.registry import make_algorithm
+    from fedjax_sparse.config.run_config import RunConfig, configure
     from fedjax_sparse.data.datasets import load as load_dataset
     from fedjax_sparse.data.population import make_population
     from fedjax_sparse.models.model import build as build_model
-    from fedjax_sparse.registry import make_algorithm
-    from fedjax_sparse.setting import make_setting
-    from fedjax_sparse.simulation import simulate
+    from fedjax_sparse.simulation.programs import simulate
+    from fedjax_sparse.simulation.setting import make_setting
 
 __version__ = "0.1.0"
 
 # Public name -> module and name there.
 _PUBLIC = {
-    "RunConfig": "config:RunConfig",
+    "RunConfig": "config.run_config:RunConfig",
     "build_model": "models.model:build",
-    "configure": "config:configure",
+    "configure": "config.run_config:configure",
     "load_dataset": "data.datasets:load",
-    "make_algorithm": "registry:make_algorithm",
+    "make_algorithm": "config.registry:make_algorithm",
     "make_population": "data.population:make_population",
-    "make_setting": "setting:make_setting",
-    "simulate": "simulation:simulate",
+    "make_setting": "simulation.setting:make_setting",
+    "simulate": "simulation.programs:simulate",
 }
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 import sys
 
-from fedjax_sparse.cli import main
+from fedjax_sparse.cli.commands import main
 
 if __name__ == "__main__":
     sys.exit(main())

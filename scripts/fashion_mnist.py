@@ -10,8 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from fedjax_sparse import plotting
-from fedjax_sparse.batch import Case, run_all
+from fedjax_sparse.cli.batch import Case, run_all
+from fedjax_sparse.results import figures
 
 SHARED = """--dataset fashion_mnist --model mlp --clients 100 --cohort-size 10 --local-epochs 4 --batch-size 32
     --client-lr 0.02 --rounds 200 --eval-every 1 --seeds 3"""
@@ -33,7 +33,7 @@ def main() -> int:
             for algorithm, own in ALGORITHMS.items()
         ]
         run_all(cases, args.out, args.data_dir)
-        plotting.plot([args.out / case.label for case in cases], args.out / partition)
+        figures.plot([args.out / case.label for case in cases], args.out / partition)
     return 0
 
 

@@ -41,11 +41,11 @@ def data_dir() -> Path:
 @pytest.fixture
 def loops_as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs have the loops that users get: for equality bit for bit, since simple ones may round a sum apart in two."""
-    from fedjax_sparse import devices
+    from fedjax_sparse.devices import meshes
 
     if SIMPLE_LOOPS:
-        options = devices.compiler_options() | {"xla_cpu_use_fusion_emitters": True}
-        monkeypatch.setattr(devices, "compiler_options", lambda: options)
+        options = meshes.compiler_options() | {"xla_cpu_use_fusion_emitters": True}
+        monkeypatch.setattr(meshes, "compiler_options", lambda: options)
 
 
 def forget_programs() -> None:

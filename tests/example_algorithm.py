@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from fedjax_sparse import accounting, trees
+from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.clients.state_store import no_client_state
-from fedjax_sparse.hyperparameters import Hyperparameters
-from fedjax_sparse.options import SPARSITY, option
+from fedjax_sparse.config.entry import Hyperparameters
+from fedjax_sparse.config.options import SPARSITY, option
+from fedjax_sparse.costs import counts
 from fedjax_sparse.server.optimizer import server_step, weighted_step
 from fedjax_sparse.sparsity import masks
 from fedjax_sparse.types import Algorithm, Declared, Metrics, State
@@ -33,15 +34,15 @@ def top_k_steps(federation, hyper):
         trained = federation.train(gradient, variables, client, t, key)
         step = weighted_step(trained.variables, variables, client.weight)
         largest = masks.magnitude(step.params, keep, everything)
-        report = accounting.Report(trained.loss, accounting.training_work(trained, live))
+        report = counts.Report(trained.loss, counts.training_work(trained, live))
         return step._replace(params=masks.apply(largest, step.params)), client_state, report
 
     def round_fn(state, cohort, t, key):
         total, clients, log = federation.over_clients(work, (state.server, t), state.client, cohort, key)
         variables, opt = state.server
         server = server_step(optimizer, variables, opt, total, cohort.weight)
-        up = accounting.sparse_message(size, keep, cohort.present, located=keep, universe=size)
-        down = accounting.dense_message(size, cohort.invited)
+        up = counts.sparse_message(size, keep, cohort.present, located=keep, universe=size)
+        down = counts.dense_message(size, cohort.invited)
         return State(server, clients), Metrics(up, down, log.work, log.loss, {})
 
     return Algorithm(

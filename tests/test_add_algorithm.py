@@ -6,9 +6,10 @@ import types
 import jax
 import pytest
 
-from fedjax_sparse import baselines, registry
-from fedjax_sparse.cli import main
-from fedjax_sparse.entry import Entry
+from fedjax_sparse.cli.commands import main
+from fedjax_sparse.config import registry
+from fedjax_sparse.config.cards import fedavg
+from fedjax_sparse.config.entry import Entry
 from tests import example_algorithm, test_contract
 
 ENTRY = Entry(
@@ -27,7 +28,7 @@ CHECKS = {name: check for name, check in vars(test_contract).items() if name.sta
 @pytest.fixture(scope="module", autouse=True)
 def registered():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(baselines, "ENTRIES", (*baselines.ENTRIES, ENTRY))
+        patch.setattr(fedavg, "ENTRIES", (*fedavg.ENTRIES, ENTRY))
         yield
 
 

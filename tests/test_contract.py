@@ -12,11 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sparse import costs, registry, simulation, trees
-from fedjax_sparse.clients.executor import AXIS
+from fedjax_sparse import trees
 from fedjax_sparse.clients.state_store import make_state_store
+from fedjax_sparse.config import registry
+from fedjax_sparse.costs import prices
 from fedjax_sparse.data import population as populations
-from fedjax_sparse.setting import Setting
+from fedjax_sparse.devices.meshes import AXIS
+from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation.setting import Setting
 from fedjax_sparse.types import Algorithm, State
 from tests import toy
 from tests.conftest import forget_programs
@@ -74,7 +77,7 @@ def compiled(name: str, cut: str = "one by one") -> Subject:
     if cut != "one by one" and algorithm.prepare is None:
         start, preparation = compiled(name).start, None
     else:
-        begin = simulation.compile_program(algorithm, setting).start
+        begin = programs.compile_program(algorithm, setting).start
         state, preparation = jax.tree.map(lambda leaf: leaf[0], begin(population, np.asarray([5], np.int32)))
         start = State(*state)
     return Subject(name, setting, algorithm, jax.jit(round_fn), start, preparation)
@@ -104,7 +107,7 @@ def history(name: str, seeds: tuple[int, ...]):
     rows: list[Any] = []
     ledgers: list[Any] = []
     algorithm = toy.algorithm(name, setting)
-    for progress in simulation.run(algorithm, setting, seeds, evaluate_at=simulation.every(1)):
+    for progress in programs.run(algorithm, setting, seeds, evaluate_at=programs.every(1)):
         states.append(jax.device_get(progress.state))
         rows.append(
             [row and {key: row[key] for key in row if key != "wall_seconds"} for row in progress.rows]
@@ -273,13 +276,13 @@ def test_costs_equal_a_recount(subject):
     expected = examples_of(metrics.work.steps[PRESENT], np.asarray(toy.SIZES)[IDS[PRESENT]])
     np.testing.assert_array_equal(metrics.work.examples[PRESENT], expected)
     uses, input_grad = jax.tree.leaves(model.uses), jax.tree.leaves(model.input_grad)
-    sparse, dense = costs.flops(metrics.work, uses, input_grad, sizes)
+    sparse, dense = prices.flops(metrics.work, uses, input_grad, sizes)
     by_hand = 2 * int(expected.sum()) * (4 * 5 * 2 + 5 * 3 * 3)
     assert dense == by_hand
     assert 0 < sparse <= dense
     for message in (metrics.up, metrics.down):
         assert (message.values <= message.size).all()
         assert (message.located <= message.values).all()
-        dense_bytes = costs.message_bytes(message, "dense", 8)
+        dense_bytes = prices.message_bytes(message, "dense", 8)
         assert dense_bytes == 8 * int(message.size.sum()) + int((-(-message.mask_bits // 8)).sum())
-        assert costs.message_bytes(message, "smallest", 8) <= dense_bytes
+        assert prices.message_bytes(message, "smallest", 8) <= dense_bytes

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fedjax_sparse import registry
+from fedjax_sparse.config import registry
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -9,11 +9,11 @@ import chex
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_sparse import registry
+from fedjax_sparse.config import registry
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.datasets import Dataset
 from fedjax_sparse.models import model as models
-from fedjax_sparse.setting import Setting, make_setting
+from fedjax_sparse.simulation.setting import Setting, make_setting
 from fedjax_sparse.types import Algorithm
 
 SIZES = (9, 8, 7, 6, 5, 4, 1)

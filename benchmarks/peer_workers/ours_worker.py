@@ -7,7 +7,8 @@ import jax
 from benchmarks import ours
 from benchmarks.peer_workers import protocol
 from benchmarks.workloads import WORKLOADS
-from fedjax_sparse import simulation, trees
+from fedjax_sparse import trees
+from fedjax_sparse.simulation import programs
 
 
 def main(name: str, devices: int) -> None:
@@ -15,8 +16,8 @@ def main(name: str, devices: int) -> None:
     setting = ours.setting_of(WORKLOADS[name], spread=devices, local_epochs=1)
     run = ours.make_rounds(setting)
     for rounds in protocol.turns(trees.size(setting.federation.params), ("jax", "fedjax-sparse")):
-        for done in range(0, rounds, simulation.MAX_BLOCK):
-            run(min(simulation.MAX_BLOCK, rounds - done))
+        for done in range(0, rounds, programs.MAX_BLOCK):
+            run(min(programs.MAX_BLOCK, rounds - done))
 
 
 if __name__ == "__main__":

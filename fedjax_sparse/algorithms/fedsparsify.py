@@ -10,10 +10,9 @@ import numpy as np
 import optax
 
 from fedjax_sparse import errors, trees
-from fedjax_sparse.accounting import Report, subset_message, training_work
 from fedjax_sparse.clients.local_training import in_sequence, make_gradient
 from fedjax_sparse.clients.state_store import no_client_state
-from fedjax_sparse.hyperparameters import (
+from fedjax_sparse.config.cards.fedsparsify import (
     FedSparsifyGlobal,
     FedSparsifyLocal,
     GradualPruning,
@@ -21,6 +20,7 @@ from fedjax_sparse.hyperparameters import (
     Pruning,
     RandomPruning,
 )
+from fedjax_sparse.costs.counts import Report, subset_message, training_work
 from fedjax_sparse.server.aggregation import mean_over_holders, vote, weighted_mean
 from fedjax_sparse.server.optimizer import mask_moments, server_step, step_along, weighted_step
 from fedjax_sparse.sparsity import masks, saliency, schedules, topk

@@ -6,8 +6,8 @@ import numpy as np
 
 from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import Gradient, in_sequence, make_gradient
-from fedjax_sparse.error_feedback import Server, decaying, error_feedback, top_k
-from fedjax_sparse.hyperparameters import Flare
+from fedjax_sparse.config.cards.flare import Flare
+from fedjax_sparse.rounds.error_feedback import Server, decaying, error_feedback, top_k
 from fedjax_sparse.sparsity import compression, masks
 from fedjax_sparse.types import Algorithm, Federation, PyTree, Trained
 

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sparse import errors, trees
-from fedjax_sparse.accounting import dense_message, sparse_message
 from fedjax_sparse.clients.local_training import Plan, shuffled_rows, take_batch
-from fedjax_sparse.hyperparameters import SalientGrads
-from fedjax_sparse.masked_averaging import averaging_under_a_mask
+from fedjax_sparse.config.cards.salientgrads import SalientGrads
+from fedjax_sparse.costs.counts import dense_message, sparse_message
+from fedjax_sparse.rounds.masked_averaging import averaging_under_a_mask
 from fedjax_sparse.sparsity import allocation, masks, saliency, schedules, topk
 from fedjax_sparse.types import Algorithm, Client, Federation, Metrics, PyTree, Variables, Work
 

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_sparse import errors, hyperparameters, trees
-from fedjax_sparse.accounting import dense_message, subset_message
+from fedjax_sparse import errors, trees
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.clients.state_store import no_client_state
+from fedjax_sparse.config.cards.sparse_proxskip import RandProx, Scaffnew, SparseProxSkip, TopK, TopKScaffnew
+from fedjax_sparse.costs.counts import dense_message, subset_message
 from fedjax_sparse.server.aggregation import weighted_mean
 from fedjax_sparse.sparsity import compression, masks, schedules
 from fedjax_sparse.types import (
@@ -79,15 +80,13 @@ class Report(NamedTuple):
     values: jax.Array
 
 
-def scaffnew(
-    federation: Federation, hyper: hyperparameters.Scaffnew, local_steps: LocalSteps | None = None
-) -> Algorithm:
+def scaffnew(federation: Federation, hyper: Scaffnew, local_steps: LocalSteps | None = None) -> Algorithm:
     """Scaffnew: the dense parent; finds the exact minimiser however much the clients differ. See `proxskip`."""
     return _member(federation, hyper, Switches(_kernels(federation)), local_steps)
 
 
 def sparse_proxskip(
-    federation: Federation, hyper: hyperparameters.SparseProxSkip, local_steps: LocalSteps | None = None
+    federation: Federation, hyper: SparseProxSkip, local_steps: LocalSteps | None = None
 ) -> Algorithm:
     """Sparse-ProxSkip (reconstructed): every client prunes what it sends, TopK(x_i). See `proxskip`.
 
@@ -101,7 +100,7 @@ def sparse_proxskip(
 
 
 def sparse_proxskip_local(
-    federation: Federation, hyper: hyperparameters.SparseProxSkip, local_steps: LocalSteps | None = None
+    federation: Federation, hyper: SparseProxSkip, local_steps: LocalSteps | None = None
 ) -> Algorithm:
     """Sparse-ProxSkip-Local (reconstructed): every client prunes its model after every local step. See `proxskip`.
 
@@ -115,7 +114,7 @@ def sparse_proxskip_local(
 
 
 def server_naive(
-    federation: Federation, hyper: hyperparameters.TopKScaffnew, local_steps: LocalSteps | None = None
+    federation: Federation, hyper: TopKScaffnew, local_steps: LocalSteps | None = None
 ) -> Algorithm:
     """Scaffnew with TopK at the server, done naively: control variates follow the pruned model. See `proxskip`.
 
@@ -127,7 +126,7 @@ def server_naive(
 
 
 def server_modified(
-    federation: Federation, hyper: hyperparameters.TopKScaffnew, local_steps: LocalSteps | None = None
+    federation: Federation, hyper: TopKScaffnew, local_steps: LocalSteps | None = None
 ) -> Algorithm:
     """Scaffnew with TopK at the server; control variates follow the mean before pruning. See `proxskip`.
 
@@ -138,9 +137,7 @@ def server_modified(
     return _member(federation, hyper, Switches(among, server=top_k), local_steps)
 
 
-def randprox_l1(
-    federation: Federation, hyper: hyperparameters.RandProx, local_steps: LocalSteps | None = None
-) -> Algorithm:
+def randprox_l1(federation: Federation, hyper: RandProx, local_steps: LocalSteps | None = None) -> Algorithm:
     """RandProx for min f(x) + lambda |x|_1: clients soft-threshold at gamma lambda after every step. See `proxskip`.
 
     `hyper.l1` is lambda. Converges to the exact minimiser of a convex problem; how sparse that is, lambda decides.
@@ -149,9 +146,7 @@ def randprox_l1(
     return _member(federation, hyper, Switches(among, local=soft_threshold(hyper.l1, among)), local_steps)
 
 
-def proxskip_l1(
-    federation: Federation, hyper: hyperparameters.RandProx, local_steps: LocalSteps | None = None
-) -> Algorithm:
+def proxskip_l1(federation: Federation, hyper: RandProx, local_steps: LocalSteps | None = None) -> Algorithm:
     """ProxSkip for min f(x) + lambda |x|_1: the server soft-thresholds at gamma lambda / p. See `proxskip`.
 
     Exact as RandProx is, since the shift by (gamma / p) h_i is kept; the h_i then sum to a subgradient of the l1 norm
@@ -164,7 +159,7 @@ def proxskip_l1(
 
 
 def fedcomloc_local(
-    federation: Federation, hyper: hyperparameters.TopKScaffnew, local_steps: LocalSteps | None = None
+    federation: Federation, hyper: TopKScaffnew, local_steps: LocalSteps | None = None
 ) -> Algorithm:
     """FedComLoc-Local: gradients are taken at TopK(x_i); models travel dense. See `proxskip`."""
     top_k, among = _top_k(federation, hyper)
@@ -173,7 +168,7 @@ def fedcomloc_local(
 
 
 def fedcomloc_com(
-    federation: Federation, hyper: hyperparameters.TopKScaffnew, local_steps: LocalSteps | None = None
+    federation: Federation, hyper: TopKScaffnew, local_steps: LocalSteps | None = None
 ) -> Algorithm:
     """FedComLoc-Com: what clients send is TopK(x_i). With TopK it is v1 of `sparse_proxskip`. See `proxskip`."""
     top_k, among = _top_k(federation, hyper)
@@ -181,7 +176,7 @@ def fedcomloc_com(
     return _member(federation, hyper, switches, local_steps)
 
 
-def fedavg_client_topk(federation: Federation, hyper: hyperparameters.TopK) -> Algorithm:
+def fedavg_client_topk(federation: Federation, hyper: TopK) -> Algorithm:
     """FedAvg in which every client sends TopK of its model (not of its update); no control variates. See `proxskip`.
 
     Local work is that of the run, `--local-epochs` or `--local-steps`.
@@ -190,7 +185,7 @@ def fedavg_client_topk(federation: Federation, hyper: hyperparameters.TopK) -> A
     return proxskip(federation, Switches(among, control=False, upload=top_k, deploy=top_k))
 
 
-def fedavg_server_topk(federation: Federation, hyper: hyperparameters.TopK) -> Algorithm:
+def fedavg_server_topk(federation: Federation, hyper: TopK) -> Algorithm:
     """FedAvg in which the server prunes the mean to TopK in every round; no control variates. See `proxskip`.
 
     Local work is that of the run, `--local-epochs` or `--local-steps`.
@@ -380,16 +375,14 @@ def keep_largest_of_each(kept: Sequence[int], among: PyTree) -> Operator:
     return Operator(apply, sum(kept))
 
 
-def steps_by_coin(hyper: hyperparameters.Scaffnew) -> LocalSteps:
+def steps_by_coin(hyper: Scaffnew) -> LocalSteps:
     """The local steps of a round: throws until a coin of chance p comes up, or always 1 / p, rounded."""
     if hyper.coin == "fixed":
         return lambda t, key: jnp.asarray(round(1 / hyper.probability), jnp.int32)
     return lambda t, key: jax.random.geometric(key, hyper.probability, dtype=jnp.int32)
 
 
-def _top_k(
-    federation: Federation, hyper: hyperparameters.TopK | hyperparameters.TopKScaffnew
-) -> tuple[Operator, PyTree]:
+def _top_k(federation: Federation, hyper: TopK | TopKScaffnew) -> tuple[Operator, PyTree]:
     """TopK as the hyper-parameters have it, and the leaves that it chooses from."""
     among = masks.prunable(federation.kinds, masks.SCOPES[hyper.scope])
     sizes = masks.prunable_sizes(federation.params, among)
@@ -410,7 +403,7 @@ def _kernels(federation: Federation) -> PyTree:
 
 def _member(
     federation: Federation,
-    hyper: hyperparameters.Scaffnew,
+    hyper: Scaffnew,
     switches: Switches,
     local_steps: LocalSteps | None,
 ) -> Algorithm:

@@ -13,10 +13,10 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from fedjax_sparse import errors, trees
-from fedjax_sparse.accounting import Report, subset_message
 from fedjax_sparse.clients.local_training import identity, make_gradient
 from fedjax_sparse.clients.state_store import no_client_state
-from fedjax_sparse.hyperparameters import FixedMask, PrunedUploads, SparsyFed, TopKWeights
+from fedjax_sparse.config.cards.sparsyfed import FixedMask, PrunedUploads, SparsyFed, TopKWeights
+from fedjax_sparse.costs.counts import Report, subset_message
 from fedjax_sparse.server import aggregation
 from fedjax_sparse.server.optimizer import mask_moments, server_step, weighted_step
 from fedjax_sparse.sparsity import activations, consensus, masks, powerprop

@@ -9,8 +9,8 @@ import numpy as np
 from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.clients.proximal import proximal_training
-from fedjax_sparse.error_feedback import RULES, Heard, decaying, error_feedback, top_k
-from fedjax_sparse.hyperparameters import EF21, FFL, ErrorFeedback, FedProxErrorCorrection
+from fedjax_sparse.config.cards.error_feedback import EF21, FFL, ErrorFeedback, FedProxErrorCorrection
+from fedjax_sparse.rounds.error_feedback import RULES, Heard, decaying, error_feedback, top_k
 from fedjax_sparse.types import Algorithm, Client, Declared, Federation, Variables
 
 MOST_GROWTH = 1e4  # a loss this many times the first has diverged; without a bound its rounds would not end

@@ -5,11 +5,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from fedjax_sparse import trees
-from fedjax_sparse.accounting import Report, dense_message, training_work
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.clients.proximal import proximal_training
 from fedjax_sparse.clients.state_store import no_client_state
-from fedjax_sparse.hyperparameters import FedAvg, FedProx
+from fedjax_sparse.config.cards.fedavg import FedAvg, FedProx
+from fedjax_sparse.costs.counts import Report, dense_message, training_work
 from fedjax_sparse.server.optimizer import server_step, weighted_step
 from fedjax_sparse.types import Algorithm, Federation, Metrics, PyTree, State, Variables
 

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sparse import errors, trees
-from fedjax_sparse.accounting import dense_message, sparse_message
 from fedjax_sparse.clients.local_training import take_batch
-from fedjax_sparse.hyperparameters import OneClientSaliency
-from fedjax_sparse.masked_averaging import averaging_under_a_mask
+from fedjax_sparse.config.cards.one_client_saliency import OneClientSaliency
+from fedjax_sparse.costs.counts import dense_message, sparse_message
+from fedjax_sparse.rounds.masked_averaging import averaging_under_a_mask
 from fedjax_sparse.sparsity import masks, saliency, schedules, topk
 from fedjax_sparse.types import Algorithm, Batch, Client, Cohort, Federation, Metrics, Variables, Work
 

@@ -12,10 +12,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from fedjax_sparse import trees
-from fedjax_sparse.tracing import traced
+from fedjax_sparse.devices.meshes import AXIS
+from fedjax_sparse.devices.tracing import traced
 from fedjax_sparse.types import Client, Cohort, PyTree
-
-AXIS = "clients"  # the mesh axis over which a cohort is spread
 
 Work = Callable[[Any, PyTree, Client, jax.Array], tuple[PyTree, PyTree, PyTree]]
 OverClients = Callable[[Work, Any, PyTree, Cohort, jax.Array], tuple[PyTree, PyTree, PyTree]]

@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from fedjax_sparse import simulation
-from fedjax_sparse.setting import Setting
+from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation.setting import Setting
 from fedjax_sparse.types import Algorithm
 from tests import toy
 
@@ -116,13 +116,13 @@ def rounds_of(
     algorithm: Algorithm, setting: Setting, rounds: int, seed: int = 0
 ) -> Iterator[tuple[Any, Any]]:
     """The server's state before round 1 with the metrics of preparing it, then both after each round."""
-    program = simulation.compile_program(algorithm, setting)
+    program = programs.compile_program(algorithm, setting)
     seeds = np.asarray([seed], np.int32)
     state, metrics = program.begin(setting.population, seeds)
     for t in range(1, rounds + 2):
         # Copied, for the state is given up when the next round is asked for.
         yield jax.tree.map(lambda leaf: np.array(leaf[0]), (state.server, metrics))
         if t <= rounds:
-            ids, present = simulation.draw_cohorts(setting, [seed], t, t)
+            ids, present = programs.draw_cohorts(setting, [seed], t, t)
             state, history = program.block(state, setting.population, ids, present, t, 1, seeds)
             metrics = jax.tree.map(lambda leaf: leaf[:, 0], history)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sparse import errors, registry
+from fedjax_sparse import errors
+from fedjax_sparse.config import registry
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.models import model as models
 from fedjax_sparse.types import State

@@ -13,15 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sparse import error_feedback, simulation, trees
+from fedjax_sparse import trees
 from fedjax_sparse.algorithms.flare import _larger_counts
 from fedjax_sparse.baselines.error_feedback import Losses, ef21, ffl
+from fedjax_sparse.config.cards.error_feedback import EF21, FFL
+from fedjax_sparse.config.cards.flare import Flare
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.arrays import Dataset
 from fedjax_sparse.errors import UsageError
-from fedjax_sparse.hyperparameters import EF21, FFL, Flare
 from fedjax_sparse.models import model as models
-from fedjax_sparse.setting import make_setting
+from fedjax_sparse.rounds import error_feedback
+from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation.setting import make_setting
 from fedjax_sparse.sparsity import compression
 from fedjax_sparse.types import State, Trained, Variables
 from tests import toy
@@ -606,8 +609,8 @@ def test_steering_beats_even_dense_averaging_on_a_smooth_problem():
     losses = {}
     for name, own in (("flare", {"tau": 0.3, "decay": 1.02}), ("ef21", {}), ("error-correction", {})):
         algorithm = toy.algorithm(name, setting, keep_percent=1.0, **own)
-        ((*_, last),) = simulation.simulate(algorithm, setting, eval_every=200)
+        ((*_, last),) = programs.simulate(algorithm, setting, eval_every=200)
         assert last["uplink_bytes"] == 200 * 10 * 3 * (8 + 4)
         losses[name] = last["train_loss"]
-    ((*_, dense),) = simulation.simulate(toy.algorithm("fedavg", setting), setting, eval_every=200)
+    ((*_, dense),) = programs.simulate(toy.algorithm("fedavg", setting), setting, eval_every=200)
     assert losses["flare"] < 0.8 * min(losses["ef21"], losses["error-correction"], dense["train_loss"])

@@ -7,13 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sparse import errors, registry, simulation
+from fedjax_sparse import errors
 from fedjax_sparse.algorithms.salientgrads import mean_saliency
 from fedjax_sparse.clients.local_training import make_gradient
+from fedjax_sparse.config import registry
 from fedjax_sparse.data import population as populations
-from fedjax_sparse.masked_averaging import masked_gradient
 from fedjax_sparse.models import model as models
-from fedjax_sparse.setting import rate_by_round
+from fedjax_sparse.rounds.masked_averaging import masked_gradient
+from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation.setting import rate_by_round
 from fedjax_sparse.sparsity import masks
 from fedjax_sparse.types import Client, State
 from tests import toy
@@ -77,7 +79,7 @@ def assert_masked_rounds(run, problem, mask, *, dense_start=False, decay_of_rate
 
 def initial(problem):
     """The weights that a run with seed 0 starts from."""
-    key, _ = jax.random.split(jax.random.fold_in(jax.random.key(0), simulation.INIT))
+    key, _ = jax.random.split(jax.random.fold_in(jax.random.key(0), programs.INIT))
     return twin.from_tree(problem.model.init(key).params)
 
 

@@ -12,14 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sparse import hyperparameters, registry, simulation
 from fedjax_sparse.algorithms import sparse_proxskip as family
 from fedjax_sparse.algorithms.sparse_proxskip import Switches, soft_threshold
+from fedjax_sparse.config import registry
+from fedjax_sparse.config.cards.sparse_proxskip import Scaffnew, TopK
 from fedjax_sparse.data import datasets, synthetic
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.models import model as models
-from fedjax_sparse.setting import Setting, make_setting
+from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation.setting import Setting, make_setting
 from fedjax_sparse.types import Algorithm, Federation, Message, Metrics, State, Variables, Work
 from tests import toy
 from tests.algorithms import proxskip_twin as twin
@@ -503,7 +505,7 @@ def test_fedcomloc_com_is_sparse_proxskip():
 
 
 def drawn_steps(probability: float, coin: Literal["bernoulli", "fixed"], rounds: int) -> np.ndarray:
-    steps = family.steps_by_coin(hyperparameters.Scaffnew(probability=probability, coin=coin))
+    steps = family.steps_by_coin(Scaffnew(probability=probability, coin=coin))
     keys = jax.random.split(jax.random.key(2), rounds)
     return np.asarray(jax.vmap(lambda key: steps(jnp.int32(1), key))(keys))
 
@@ -532,11 +534,11 @@ def test_all_clients_see_the_same_coin_and_each_round_its_own():
 
 
 def test_partial_participation_is_warned_about_and_full_is_not():
-    hyper = hyperparameters.Scaffnew()
+    hyper = Scaffnew()
     with pytest.warns(UserWarning, match="--cohort-size = 4 of 7 clients"):
         family.scaffnew(toy.setting().federation, hyper)
     family.scaffnew(toy.setting(cohort_size=7).federation, hyper)
-    family.fedavg_client_topk(toy.setting().federation, hyperparameters.TopK())
+    family.fedavg_client_topk(toy.setting().federation, TopK())
 
 
 @pytest.mark.parametrize(
@@ -653,9 +655,9 @@ def test_scaffnew_converges_linearly_on_real_data(name, data_dir):
         weight_decay=l2,
         chunk=20,
     )
-    algorithm = family.scaffnew(setting.federation, hyperparameters.Scaffnew(probability=0.1, coin="fixed"))
+    algorithm = family.scaffnew(setting.federation, Scaffnew(probability=0.1, coin="fixed"))
     logs = []
-    for progress in simulation.run(algorithm, setting, [0], evaluate_at=simulation.every(50)):
+    for progress in programs.run(algorithm, setting, [0], evaluate_at=programs.every(50)):
         params = jax.tree.map(lambda leaf: np.asarray(leaf[0]).ravel(), progress.state.server.params)
         found = np.concatenate(sorted(jax.tree.leaves(params), key=len, reverse=True))  # the intercept last
         logs.append((progress.round, np.linalg.norm(found - minimiser) / np.linalg.norm(minimiser)))

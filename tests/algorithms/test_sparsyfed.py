@@ -10,18 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sparse import config as configs
-from fedjax_sparse import registry, simulation, trees
+from fedjax_sparse import trees
 from fedjax_sparse.algorithms.sparsyfed import Server
 from fedjax_sparse.clients.local_training import shuffled_rows
+from fedjax_sparse.config import registry
+from fedjax_sparse.config import run_config as configs
+from fedjax_sparse.config.cards.sparsyfed import FixedMask, SparsyFed, TopKWeights
 from fedjax_sparse.data import partition
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.datasets import Dataset
 from fedjax_sparse.errors import UsageError
-from fedjax_sparse.hyperparameters import FixedMask, SparsyFed, TopKWeights
 from fedjax_sparse.models import model as models
 from fedjax_sparse.server.optimizer import mask_moments
-from fedjax_sparse.setting import Setting, make_setting
+from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation.setting import Setting, make_setting
 from fedjax_sparse.sparsity import consensus, masks
 from fedjax_sparse.types import Algorithm, Client, Federation, State, Variables
 from tests import toy
@@ -476,7 +478,7 @@ def test_sparsyfed_agrees_on_a_mask_and_top_k_weights_do_not():
         model = models.build("mlp", (8, 8, 1), 4, hidden=(100, 50))
         setting = images(model, rounds=30)
         curves = {
-            name: simulation.simulate(toy.algorithm(name, setting, sparsity=0.95), setting)[0]
+            name: programs.simulate(toy.algorithm(name, setting, sparsity=0.95), setting)[0]
             for name in ("sparsyfed", "topk-weights")
         }
     sparsyfed, top_k = curves["sparsyfed"], curves["topk-weights"]

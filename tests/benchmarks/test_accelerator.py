@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import accelerator
-from fedjax_sparse import simulation
+from fedjax_sparse.simulation import programs
 
 
 @pytest.mark.slow
@@ -32,14 +32,14 @@ def test_what_does_not_fit_is_a_row_with_its_reason(monkeypatch):
 
 
 def test_the_row_of_an_automatic_chunk_says_which_it_was(monkeypatch):
-    compile_ahead = simulation.compile_ahead
+    compile_ahead = programs.compile_ahead
 
     def only_small(algorithm, setting, seeds):
         if setting.chunk > 2:
             raise MemoryError
         return compile_ahead(algorithm, setting, seeds)
 
-    monkeypatch.setattr(simulation, "compile_ahead", only_small)
+    monkeypatch.setattr(programs, "compile_ahead", only_small)
     small = accelerator.tiny(accelerator.PARTS["mlp"])
     row = accelerator.measure(accelerator.Case("mlp", "tf32", "auto"), small, repeats=1)
     assert row["chunk"] == 2
@@ -50,7 +50,7 @@ def test_what_not_even_compiles_is_a_row_too(monkeypatch):
     def refuse(*_):
         raise MemoryError
 
-    monkeypatch.setattr(simulation, "compile_ahead", refuse)
+    monkeypatch.setattr(programs, "compile_ahead", refuse)
     small = accelerator.tiny(accelerator.PARTS["mlp"])
     row = accelerator.measure(accelerator.Case("mlp", "tf32", "auto"), small, repeats=1)
     assert row["images/s"] is None

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sparse.clients.executor import AXIS, make_over_clients
+from fedjax_sparse.clients.executor import make_over_clients
+from fedjax_sparse.devices.meshes import AXIS
 from fedjax_sparse.types import Cohort, Pool
 
 N, S = 9, 4

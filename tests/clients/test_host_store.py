@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sparse import devices, simulation
 from fedjax_sparse.clients import host_store
-from fedjax_sparse.simulation import RunState
+from fedjax_sparse.devices import meshes
+from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation.programs import RunState
 from tests import toy
 
 N = 5
@@ -76,11 +77,11 @@ def outcome(seeds: tuple[int, ...], resume: bool = False, prepare=None, **option
     """The last state and rows of FLARE, whose clients keep an error, with clients that meet again and drop out."""
     setting = toy.setting(chunk=1, cohort_size=5, dropout=0.3, **options)
     algorithm = toy.algorithm("flare", setting)._replace(prepare=prepare)
-    run = functools.partial(simulation.run, algorithm, setting, seeds, evaluate_at=simulation.every(2))
+    run = functools.partial(programs.run, algorithm, setting, seeds, evaluate_at=programs.every(2))
     start = None
     if resume:
         first = next(run())
-        start = simulation.Resume(first.round, jax.device_get(first.state), first.ledgers)
+        start = programs.Resume(first.round, jax.device_get(first.state), first.ledgers)
     *_, last = run(resume=start)
     rows = [row and {key: row[key] for key in row if key != "wall_seconds"} for row in last.rows]
     return jax.device_get(last.state), rows
@@ -91,7 +92,7 @@ def outcome(seeds: tuple[int, ...], resume: bool = False, prepare=None, **option
 )
 def test_where_states_lie_changes_only_rounding(seeds, count, prepare):
     with jax.enable_x64(True):
-        on_host = outcome(seeds, prepare=prepare, state_store="host", mesh=devices.make_mesh(count))
+        on_host = outcome(seeds, prepare=prepare, state_store="host", mesh=meshes.make_mesh(count))
         assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(on_host[0].clients))
         toy.leaves_close(on_host, outcome(seeds, prepare=prepare))
 

@@ -1,0 +1,319 @@
+"""The command line: `fedjax-sparse run | resume | plot | list | cite | prepare`.
+
+Names and flags are resolved without JAX, which is imported only once a request has been found good.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from inspect import get_annotations
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from fedjax_sparse import __version__, errors
+from fedjax_sparse.cli import flags, listing
+from fedjax_sparse.cli.flags import Section
+from fedjax_sparse.config import registry, run_config
+from fedjax_sparse.config.cluster import Cluster
+from fedjax_sparse.config.entry import Entry
+from fedjax_sparse.config.options import Option, declared_options
+
+PROG = "fedjax-sparse"
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns its exit code: 0, 1 for a failure, 2 for a wrong request, 130 interrupted."""
+    args = sys.argv[1:] if args is None else list(args)
+    # Warnings are for people here: one line, without the place in the code that they come from.
+    warnings.showwarning = lambda message, *place: _note(str(message))
+    try:
+        code = _dispatch(args)
+        sys.stdout.flush()  # here, so that a reader who has gone is noticed here
+        return code
+    except SystemExit as stop:  # --help
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("FEDJAX_SPARSE_DEBUG") == "1":
+            raise
+        if isinstance(error, errors.UsageError):
+            return _fail(str(error), 2)
+        return _fail(
+            str(error) if isinstance(error, errors.RunError) else f"{type(error).__name__}: {error}", 1
+        )
+
+
+def _note(message: str) -> None:
+    print(f"{PROG}: note: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"{PROG}: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _dispatch(args: Sequence[str]) -> int:
+    if not args or args[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if args[0] == "--version":
+        print(f"{PROG} {__version__}")
+        return 0
+    if args[0] not in COMMANDS:
+        errors.unknown_name("command", args[0], COMMANDS)
+    return COMMANDS[args[0]].function(args[1:])
+
+
+def _overview() -> str:
+    width = max(len(command.usage) for command in COMMANDS.values())
+    lines = [f"  {command.usage:{width}}  {command.summary}" for command in COMMANDS.values()]
+    return "\n".join(
+        [
+            f"usage: {PROG} COMMAND ...",
+            "",
+            "Vectorised simulation of sparse federated learning.",
+            "",
+            *lines,
+            "",
+            f"{PROG} COMMAND --help explains a command; {PROG} run ALGORITHM --help lists every option.",
+        ]
+    )
+
+
+def _run(args: Sequence[str]) -> int:
+    """`run ALGORITHM [--config FILE.toml] [flags]`."""
+    chosen, processes = request(args)
+    from fedjax_sparse.experiments import runs
+
+    return runs.run(chosen, [PROG, "run", *args], processes)
+
+
+def configuration(args: Sequence[str]) -> run_config.RunConfig:
+    """The run that the arguments of `run` ask for: the algorithm's defaults, the file's values, the flags'."""
+    return request(args)[0]
+
+
+def request(args: Sequence[str]) -> tuple[run_config.RunConfig, Cluster]:
+    """What is to be run, and by which processes."""
+    named, rest = (args[0], args[1:]) if args and not args[0].startswith("-") else (None, args)
+    path = _value_of("--config", rest)
+    in_file, values, own = run_config.split(run_config.read(path)) if path else (None, {}, {})
+    if not (named or in_file) and {"-h", "--help"}.isdisjoint(rest):
+        raise errors.UsageError(
+            f"name an algorithm: {PROG} run ALGORITHM, or [algorithm] in the --config FILE.toml "
+            f"(allowed: {_algorithm_names()})"
+        )
+    entry = registry.entry(named or in_file or "fedavg")
+    if in_file in (None, entry.name):
+        values |= own
+    else:
+        _note(f"[algorithm] of {path} belongs to {in_file} and is not used")
+    try:
+        run_config.check_values(entry, values)
+    except errors.UsageError as error:
+        raise errors.UsageError(f"{path}: {error}") from None
+    given = _run_flags(entry, values, rest, named or in_file)
+    for name in given:
+        if name in entry.unused:
+            _note(f"--{name.replace('_', '-')} has no effect on {entry.name}")
+    for one, other in (("local_epochs", "local_steps"), ("local_steps", "local_epochs")):
+        if one in given and other not in given:
+            values.pop(other, None)
+    processes = {o.name: given.pop(o.name) for o in declared_options(Cluster) if o.name in given}
+    return run_config.configure(entry.name, **values | given), Cluster(**processes)
+
+
+def _value_of(flag: str, args: Sequence[str]) -> str | None:
+    """The value of a flag that has to be known before the others can be read."""
+    for position, text in enumerate(args):
+        if text == flag:
+            return args[position + 1] if position + 1 < len(args) else None
+        if text.startswith(f"{flag}="):
+            return text.removeprefix(f"{flag}=")
+    return None
+
+
+def _run_flags(
+    entry: Entry, values: Mapping[str, Any], args: Sequence[str], named: str | None
+) -> dict[str, Any]:
+    """The options of a run that are given as flags; `values` are shown as their defaults.
+
+    Without an algorithm (`named` is None), the help of what all algorithms share is printed.
+    """
+    sections = [*_run_sections()]
+    own = [*declared_options(entry.hyperparameters)]
+    if named and own:
+        sections.insert(0, Section(entry.name.replace("-", "_"), own))
+    options = [option for section in sections for option in section.options]
+    defaults = {o.name: values.get(o.name, entry.overrides.get(o.name, o.default)) for o in options}
+    about = f"{entry.name}: {entry.summary}." if named else f"ALGORITHM is one of {_algorithm_names()}."
+    given = flags.parse(
+        sections, defaults, args, prog=f"{PROG} run {named or 'ALGORITHM'}", description=about
+    )
+    given.pop("config", None)
+    return given
+
+
+def _run_sections() -> Iterator[Section]:
+    """The options of `RunConfig` under the titles of `config.SECTIONS`, and `--config`."""
+    config_file = Option("config", str | None, None, "TOML file of options; flags win over it", None, None)
+    options = [*declared_options(run_config.RunConfig), config_file]
+    starts = [i for i, option in enumerate(options) if option.name in run_config.SECTIONS]
+    for start, end in zip(starts, [*starts[1:], None], strict=True):
+        yield Section(run_config.SECTIONS[options[start].name], options[start:end])
+    yield Section("cluster", [*declared_options(Cluster)])
+
+
+def _algorithm_names() -> str:
+    return ", ".join(registry.algorithms())
+
+
+# The other commands: a dataclass of arguments, and what is done with them.
+
+
+@dataclass(frozen=True)
+class ResumeArguments:
+    """Continues a run that was stopped."""
+
+    run: Annotated[str, Positional, arg(metavar="RUN", help="folder of the run")]
+    chunk: Annotated[
+        int | Literal["auto"] | None,
+        arg(
+            metavar="INT|auto",
+            help="clients trained at once from here on, fewer where memory ran out; by default as many as before",
+        ),
+    ] = None
+    coordinator: Annotated[str | None, arg(metavar="HOST:PORT|auto", help="as of run")] = None
+    num_processes: Annotated[int | None, arg(help="as of run")] = None
+    process_id: Annotated[int | None, arg(help="as of run")] = None
+
+
+def _resume(args: Sequence[str]) -> int:
+    given = _arguments(ResumeArguments, "resume", args)
+    from fedjax_sparse.experiments import runs
+
+    processes = Cluster(given.coordinator, given.num_processes, given.process_id)
+    return runs.resume(Path(given.run), [PROG, "resume", *args], processes, given.chunk)
+
+
+@dataclass(frozen=True)
+class PlotArguments:
+    """Draws figures from the records of one or more runs."""
+
+    runs: Annotated[tuple[str, ...], Positional, arg(metavar="RUN...", help="folders of runs")]
+    out: Annotated[
+        str, arg(metavar="FOLDER", help="where figures go; by default figures/ in the first run")
+    ] = ""
+
+
+def _plot(args: Sequence[str]) -> int:
+    given = _arguments(PlotArguments, "plot", args)
+    if not given.runs:
+        raise errors.UsageError(f"name at least one run folder: {COMMANDS['plot'].usage}")
+    from fedjax_sparse.results import figures
+
+    folders = [Path(run) for run in given.runs]
+    for file in figures.plot(folders, Path(given.out) if given.out else folders[0] / "figures"):
+        print(file)
+    return 0
+
+
+@dataclass(frozen=True)
+class ListArguments:
+    """Lists what there is by name."""
+
+    what: Annotated[
+        str, Positional, arg(metavar="algorithms|datasets|models|partitions", help="what to list")
+    ]
+    json: Annotated[bool, FlagCreatePairsOff, arg(help="print a JSON array of objects")] = False
+
+
+def _list(args: Sequence[str]) -> int:
+    given = _arguments(ListArguments, "list", args)
+    if given.what not in listing.TABLES:
+        errors.unknown_name("list", given.what, listing.TABLES)
+    rows = listing.TABLES[given.what]()
+    if given.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        print(f"{row['name']:{width}}  {row['description']}")
+    return 0
+
+
+@dataclass(frozen=True)
+class CiteArguments:
+    """Prints the BibTeX of what was run."""
+
+    run: Annotated[str, Positional, arg(metavar="RUN", help="folder of a run")]
+
+
+def _cite(args: Sequence[str]) -> int:
+    folder = Path(_arguments(CiteArguments, "cite", args).run)
+    found = [folder / "config.toml", *sorted(folder.glob("seed_*/config.toml"))]
+    file = next((path for path in found if path.is_file()), None)
+    if file is None:
+        raise errors.UsageError(f"{folder} is not a run folder: it holds no run_config.toml")
+    name, _, _ = run_config.split(run_config.read(file))
+    print(registry.bibtex(registry.entry(name or "")))
+    return 0
+
+
+@dataclass(frozen=True)
+class PrepareArguments:
+    """Writes a data set's raw files as a tensorflow-datasets folder (ArrayRecord), without TensorFlow."""
+
+    dataset: Annotated[str, Positional, arg(metavar="DATASET", help="mnist, fashion_mnist or cifar10")]
+    out: Annotated[str, arg(metavar="FOLDER", help="where the prepared folder goes")]
+    data_dir: Annotated[
+        str, arg(metavar="FOLDER", help="raw files; by default the environment's FEDJAX_SPARSE_DATA")
+    ] = ""
+
+
+def _prepare(args: Sequence[str]) -> int:
+    given = _arguments(PrepareArguments, "prepare", args)
+    from fedjax_sparse.data import prepare
+
+    print(prepare.prepare(given.dataset, data_dir=given.data_dir or None, out_dir=given.out))
+    return 0
+
+
+Arguments = TypeVar("Arguments")
+
+
+def _arguments(cls: type[Arguments], command: str, args: Sequence[str]) -> Arguments:
+    """The arguments of a command other than `run`."""
+    known = [f"--{name.replace('_', '-')}" for name in get_annotations(cls)]
+    return flags.run_tyro(cls, known, args, prog=f"{PROG} {command}", description=cls.__doc__ or "")
+
+
+class Command(NamedTuple):
+    """A command: how it is written, what it does in one line, and its function."""
+
+    usage: str
+    summary: str
+    function: Callable[[Sequence[str]], int]
+
+
+COMMANDS = {
+    "run": Command("run ALGORITHM [flags]", "train, evaluate and record a federation", _run),
+    "resume": Command("resume RUN", "continue a run that was stopped", _resume),
+    "plot": Command("plot RUN...", "draw figures from the records of runs", _plot),
+    "list": Command("list algorithms|datasets|models|partitions", "what there is by name", _list),
+    "cite": Command("cite RUN", "print the BibTeX of what was run", _cite),
+    "prepare": Command(
+        "prepare DATASET --out FOLDER", "write a tensorflow-datasets folder from raw files", _prepare
+    ),
+}

@@ -1,0 +1,1 @@
+"""Counts of what is sent and computed, and their prices in bytes and FLOPs."""

@@ -1,0 +1,1 @@
+"""Where programs run: platforms, meshes of devices, several processes, compilation."""

@@ -1,0 +1,371 @@
+"""The run folder: what was run, on what, and what came of it. No JAX here.
+
+    OUT/config.toml     the resolved configuration, from which the run can be repeated
+    OUT/manifest.json   versions, device, seeds, commit, command, times and status
+    OUT/metrics.jsonl   one row for each evaluated round
+    OUT/clients.csv     how many examples of each class a client holds
+    OUT/checkpoints/    see `checkpoints`
+
+A run of several seeds is one program but as many folders: each OUT/seed_<s>/ is complete in itself, and OUT holds
+`config.toml` and `manifest.json` of the whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import datetime
+import io
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from fedjax_sparse.config.run_config import read as read_toml
+from fedjax_sparse.errors import RunError, UsageError
+
+CONFIG = "config.toml"
+MANIFEST = "manifest.json"
+METRICS = "metrics.jsonl"
+CLIENTS = "clients.csv"
+CHECKPOINTS = "checkpoints"
+
+DISTRIBUTIONS = ("fedjax-sparse", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
+
+Row = Mapping[str, Any]
+Sink = Callable[[Row], None]
+
+
+@dataclasses.dataclass
+class RunFolder:
+    """The folder of one seed of a run.
+
+    Attributes:
+        path: Where it lies.
+        sinks: Called in turn with every row that has been recorded, such as `csv_sink` and `tensorboard_sink`.
+    """
+
+    path: Path
+    sinks: list[Sink] = dataclasses.field(default_factory=list)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of this seed's checkpoints."""
+        return self.path / CHECKPOINTS
+
+    def append(self, row: Row) -> None:
+        """Records a row in one write, so that a run killed at any moment leaves at most half a last line.
+
+        Args:
+            row: `round` and what was measured then; a NaN or an infinity is recorded as null.
+
+        Raises:
+            RunError: The disk is full or not writable.
+        """
+        plain = _plain(row)
+        line = _line(plain)
+        with _writing(self.path / METRICS) as path, path.open("ab", buffering=0) as file:
+            if file.write(line) < len(line):
+                raise OSError("the disk is full")
+        for sink in self.sinks:
+            sink(plain)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All recorded rows; half a last line is passed over.
+
+        Raises:
+            UsageError: There are no records here.
+            RunError: A line is damaged.
+        """
+        path = self.path / METRICS
+        try:
+            *lines, _half = path.read_bytes().split(b"\n")
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        return [_parse(path, number, line) for number, line in enumerate(lines, start=1)]
+
+    def truncate(self, after_round: int) -> None:
+        """Drops all rows later than a round, and half lines, at once: a resumed run writes them anew.
+
+        Sinks are attached afterwards, so that they start from what is left.
+        """
+        kept = [row for row in self.rows() if row["round"] <= after_round]
+        with _writing(self.path / METRICS) as path:
+            _replace(path, b"".join(map(_line, kept)))
+
+    def manifest(self) -> dict[str, Any]:
+        """What `manifest.json` says.
+
+        Raises:
+            UsageError: It is missing or not JSON.
+        """
+        path = self.path / MANIFEST
+        try:
+            return json.loads(path.read_bytes())
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise UsageError(f"{path} is not a JSON file: {error}") from error
+
+    def update_manifest(self, **fields: Any) -> None:
+        """Sets fields of `manifest.json`, all at once."""
+        content = self.manifest() | fields
+        with _writing(self.path / MANIFEST) as path:
+            _replace(path, _document(content))
+
+    def set_status(self, status: str) -> None:
+        """Records how the run stands: "running", or how it ended ("finished", "interrupted", ...) and when."""
+        self.update_manifest(status=status, finished=None if status == "running" else _now())
+
+
+def create(
+    out: Path,
+    config: Mapping[str, Any],
+    seeds: Sequence[int],
+    command: Sequence[str],
+    *,
+    device_kind: str,
+    device_count: int,
+) -> list[RunFolder]:
+    """Makes the folder of a new run.
+
+    Args:
+        out: A folder that is empty or not there yet.
+        config: The resolved configuration, as TOML tables. In the folder of one seed among several, `seed` is that
+            seed and `seeds` is 1.
+        seeds: One or more, all different.
+        command: The command line.
+        device_kind: What the run computes on.
+        device_count: On how many of them.
+
+    Returns:
+        One folder for each seed, in order: OUT itself for a single seed, else OUT/seed_<s>.
+
+    Raises:
+        UsageError: The folder is not empty or cannot be written.
+    """
+    manifest = _manifest(seeds, command) | {"device_kind": device_kind, "device_count": device_count}
+    folders = _folders(out, seeds)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise UsageError(
+                f"run folder {out} is not empty: choose another, or resume the run that it holds"
+            )
+        _write_heads(out, config, manifest)
+        for seed, folder in zip(seeds, folders, strict=True):
+            if folder.path != out:
+                folder.path.mkdir()
+                _write_heads(folder.path, {**config, "seed": seed, "seeds": 1}, manifest | {"seeds": [seed]})
+            (folder.path / METRICS).touch()
+    except OSError as error:
+        raise UsageError(f"cannot write run folder {out}: {error.strerror}") from error
+    return folders
+
+
+def open_run(out: Path) -> tuple[dict[str, Any], list[RunFolder]]:
+    """Opens the folder of a run that is to go on.
+
+    Returns:
+        The configuration as TOML tables, and one folder for each seed, in order.
+
+    Raises:
+        UsageError: The configuration, the manifest or the folder of a seed is missing or cannot be read.
+    """
+    config = read_toml(out / CONFIG)
+    seeds = RunFolder(out).manifest().get("seeds")
+    if not seeds:
+        raise UsageError(f"{out / MANIFEST} names no seeds")
+    folders = _folders(out, seeds)
+    for folder in folders:
+        if not (folder.path / METRICS).is_file():
+            raise UsageError(f"run folder {out} is not complete: {folder.path / METRICS} is missing")
+    return config, folders
+
+
+def copy_to_read(out: Path, to: Path) -> None:
+    """Copies what a further process of a cluster needs to resume a run: all but figures and sinks.
+
+    Checkpoints, which may be large, stay where they are, and are read from there: the first process, which writes the
+    others' too, replaces none before all processes have gone through another round.
+
+    Args:
+        out: The run folder.
+        to: An empty folder.
+    """
+    shutil.copytree(
+        out,
+        to,
+        dirs_exist_ok=True,
+        ignore=shutil.ignore_patterns(CHECKPOINTS, "figures", "tensorboard", "*.csv"),
+    )
+    for mine, theirs in zip(open_run(to)[1], open_run(out)[1], strict=True):
+        mine.checkpoints.symlink_to(theirs.checkpoints.absolute())
+
+
+def write_clients(folder: Path, class_counts: np.ndarray) -> None:
+    """Writes `clients.csv`, one row for each client.
+
+    Args:
+        folder: The run folder.
+        class_counts: i64[N, K], examples of each class; or i64[N], all examples, where there are no classes.
+    """
+    clients = len(class_counts)
+    per_class = class_counts if class_counts.ndim == 2 else np.empty((clients, 0), np.int64)
+    sizes = class_counts.reshape(clients, -1).sum(axis=1)
+    header = ["client", "examples", *(f"class_{k}" for k in range(per_class.shape[1]))]
+    table = np.column_stack([np.arange(clients), sizes, per_class])
+    with _writing(folder / CLIENTS) as path:
+        _replace(path, _csv([header, *table.tolist()]))
+
+
+def csv_sink(folder: RunFolder) -> Sink:
+    """Keeps `metrics.csv` the same as `metrics.jsonl`: made from it now, and again when a row has a new column."""
+    columns: dict[str, None] = {}
+
+    def rewrite() -> None:
+        rows = folder.rows()
+        columns.update(dict.fromkeys(name for row in rows for name in row))
+        with _writing(folder.path / "metrics.csv") as path:
+            _replace(path, _csv([list(columns), *([row.get(name) for name in columns] for row in rows)]))
+
+    def write(row: Row) -> None:
+        if row.keys() - columns.keys():
+            rewrite()
+            return
+        with _writing(folder.path / "metrics.csv") as path, path.open("ab") as file:
+            file.write(_csv([[row.get(name) for name in columns]]))
+
+    rewrite()
+    return write
+
+
+def tensorboard_sink(folder: RunFolder) -> Sink:
+    """Keeps every number as a TensorBoard scalar: anew from `metrics.jsonl` now, then row by row.
+
+    Raises:
+        UsageError: tensorboardX is not installed.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise UsageError(
+            "TensorBoard needs another package: pip install 'fedjax-sparse[tensorboard]'"
+        ) from error
+    writer = SummaryWriter(str(folder.path / "tensorboard"), purge_step=0, flush_secs=5)
+
+    def write(row: Row) -> None:
+        for name, value in row.items():
+            if name != "round" and isinstance(value, int | float):
+                writer.add_scalar(name, float(value), row["round"])
+
+    for row in folder.rows():
+        write(row)
+    return write
+
+
+def _folders(out: Path, seeds: Sequence[int]) -> list[RunFolder]:
+    return [RunFolder(out if len(seeds) == 1 else out / f"seed_{seed}") for seed in seeds]
+
+
+def _write_heads(folder: Path, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+    _replace(folder / CONFIG, tomli_w.dumps(config).encode())
+    _replace(folder / MANIFEST, _document(manifest))
+
+
+def _manifest(seeds: Sequence[int], command: Sequence[str]) -> dict[str, Any]:
+    return {
+        "status": "running",
+        "started": _now(),
+        "finished": None,
+        "command": list(command),
+        "seeds": list(seeds),
+        "commit": _commit(),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in DISTRIBUTIONS}},
+        "platform": platform.platform(),
+    }
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that the code runs from, `-dirty` if files differ from it; None if installed."""
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():
+        return None
+    describe = ["git", "--no-optional-locks", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(describe, cwd=checkout, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _plain(value: Any) -> Any:
+    """The value in JSON's types: NumPy and JAX numbers become Python's, what is not finite becomes None."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _line(row: Row) -> bytes:
+    return json.dumps(row, allow_nan=False).encode() + b"\n"
+
+
+def _document(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, indent=2).encode() + b"\n"
+
+
+def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: line {number} is not JSON") from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Writes a file so that a reader, even after a crash, meets the old content or the new, never a part."""
+    scratch = path.with_name(f"{path.name}.unfinished")
+    with scratch.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    """Turns what the operating system has against writing a file into a `RunError`."""
+    try:
+        yield path
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error

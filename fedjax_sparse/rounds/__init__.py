@@ -1,0 +1,1 @@
+"""Rounds that several algorithms share; each algorithm passes in what differs."""

@@ -1,0 +1,207 @@
+"""The host's books: from the counts that rounds report to exact totals and rows of metrics."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from fedjax_sparse import trees
+from fedjax_sparse.costs import prices
+from fedjax_sparse.costs.prices import Totals
+from fedjax_sparse.simulation.setting import Setting
+from fedjax_sparse.types import Algorithm, Metrics
+
+# Columns that a run without classes, without clients' own tests or without another server's model does not have.
+OPTIONAL = (
+    "global_test_accuracy",
+    "client_test_accuracy",
+    "server_test_accuracy",
+    "server_client_test_accuracy",
+    "server_density",
+)
+DIVERGED = 10_000  # a loss this many times the first one is taken for an infinite one
+
+
+class Ledger(NamedTuple):
+    """What one seed's run has accumulated; part of every checkpoint.
+
+    Attributes:
+        totals: Bytes and FLOPs so far.
+        wall_seconds: Time so far; with several seeds, of all of them together.
+        first_loss: The first training loss, by which divergence is judged.
+        diverged_at: The round whose loss was not finite or `DIVERGED` times the first; None while the seed runs.
+        emptied_at: The first evaluated round after which a layer had no weight left; None while all have some.
+        emptied: The names of the layers that were empty then.
+    """
+
+    totals: Totals = Totals()
+    wall_seconds: float = 0.0
+    first_loss: float | None = None
+    diverged_at: int | None = None
+    emptied_at: int | None = None
+    emptied: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON knows it."""
+        return {**self._asdict(), "totals": dataclasses.asdict(self.totals)}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "Ledger":
+        """The inverse of `to_dict`."""
+        return cls(**{**content, "totals": Totals(**content["totals"])})
+
+    def judged(self, t: int, loss: float | None) -> "Ledger":
+        """The ledger after round t reported `loss` (None: nobody trained)."""
+        if loss is None or self.diverged_at is not None:
+            return self
+        first = loss if self.first_loss is None else self.first_loss
+        if math.isfinite(loss) and abs(loss) <= DIVERGED * max(abs(first), 1e-12):
+            return self._replace(first_loss=first)
+        return self._replace(diverged_at=t)
+
+
+class Accountant:
+    """Keeps the ledgers of a run.
+
+    All arrays are NumPy, with leading axes for K seeds and, for metrics of rounds, R rounds.
+    """
+
+    def __init__(self, algorithm: Algorithm, setting: Setting):
+        self._encoding = setting.encoding
+        federation, model = setting.federation, setting.model
+        self._value_bytes = jax.tree.leaves(federation.params)[0].dtype.itemsize
+        self._sizes = trees.sizes(federation.params)
+        self._uses = jax.tree.leaves(model.uses)
+        self._input_grad = jax.tree.leaves(model.input_grad)
+        self._prunable = np.asarray(jax.tree.leaves(prunable(algorithm, setting)), bool)
+        self._layers = prunable_kernels(algorithm, setting)
+
+    def open(self, seeds: int, preparation: Metrics | None) -> tuple[Ledger, ...]:
+        """The ledgers before round 1, charged with what the algorithm's preparation cost."""
+        if preparation is None:
+            return (Ledger(),) * seeds
+        return tuple(Ledger(self._cost(_at(preparation, k))) for k in range(seeds))
+
+    def charge(
+        self, ledgers: Sequence[Ledger], metrics: Metrics, first: int, last: int, seconds: float
+    ) -> tuple[Ledger, ...]:
+        """Adds rounds `first`..`last`; a seed that diverges is charged up to the round in which it did."""
+
+        def one(k: int, ledger: Ledger) -> Ledger:
+            ledger = ledger._replace(wall_seconds=ledger.wall_seconds + seconds)
+            for t in range(first, last + 1):
+                round_metrics = _at(metrics, k, t - first)
+                if ledger.diverged_at is None:
+                    ledger = ledger._replace(totals=ledger.totals + self._cost(round_metrics))
+                    ledger = ledger.judged(t, train_loss(round_metrics))
+            return ledger
+
+        return tuple(one(k, ledger) for k, ledger in enumerate(ledgers))
+
+    def rows(
+        self, ledgers: Sequence[Ledger], metrics: Metrics, assessment: Any, first: int, t: int, seconds: float
+    ) -> tuple[tuple[dict[str, Any] | None, ...], tuple[Ledger, ...]]:
+        """The rows of round t, the last one in `metrics`, and the ledgers after evaluation."""
+        rows, updated = [], []
+        for k, ledger in enumerate(ledgers):
+            ledger = ledger._replace(wall_seconds=ledger.wall_seconds + seconds)
+            scores = _at(assessment, k)
+            ledger = ledger.judged(t, float(scores.scores.loss))
+            if ledger.emptied_at is None and (emptied := self._emptied(scores.nonzero)):
+                ledger = ledger._replace(emptied_at=t, emptied=", ".join(emptied))
+            updated.append(ledger)
+            row = self._row(ledger, _at(metrics, k, t - first), scores, t)
+            rows.append(row if ledger.diverged_at is None else None)
+        return tuple(rows), tuple(updated)
+
+    def _emptied(self, nonzero: np.ndarray) -> list[str]:
+        """The pruned layers without a weight."""
+        return [name for leaf, name in self._layers.items() if nonzero[leaf] == 0]
+
+    def _cost(self, metrics: Metrics) -> Totals:
+        sparse, dense = prices.flops(metrics.work, self._uses, self._input_grad, self._sizes)
+        return Totals(
+            prices.message_bytes(metrics.up, self._encoding, self._value_bytes),
+            prices.message_bytes(metrics.down, self._encoding, self._value_bytes),
+            sparse,
+            dense,
+        )
+
+    def _row(self, ledger: Ledger, metrics: Metrics, assessment: Any, t: int) -> dict[str, Any]:
+        totals = ledger.totals
+        own = assessment.server_scores
+        row: dict[str, Any] = {
+            "round": t,
+            "train_loss": train_loss(metrics),
+            "global_test_loss": float(assessment.scores.loss),
+            "global_test_accuracy": _number(assessment.scores.accuracy),
+            "client_test_accuracy": _number(assessment.scores.client_accuracy),
+            "density": self._density(assessment.nonzero),
+            "density_prunable": self._density(assessment.nonzero, self._prunable),
+            "server_test_accuracy": None if own is None else _number(own.accuracy),
+            "server_client_test_accuracy": None if own is None else _number(own.client_accuracy),
+            "server_density": None if own is None else self._density(assessment.server_nonzero),
+            "uplink_bytes": totals.uplink_bytes,
+            "downlink_bytes": totals.downlink_bytes,
+            "flops": totals.flops,
+            "flops_dense": totals.flops_dense,
+            "wall_seconds": round(ledger.wall_seconds, 3),
+            "participants": int(np.sum(metrics.work.steps > 0)),
+            **{name: _scalar(value, metrics.work.steps > 0) for name, value in metrics.log.items()},
+        }
+        return {name: value for name, value in row.items() if value is not None or name not in OPTIONAL}
+
+    def _density(self, nonzero: np.ndarray, among: np.ndarray | None = None) -> float:
+        chosen = np.ones(len(self._sizes), bool) if among is None else among
+        kept = sum(int(n) for n, here in zip(nonzero, chosen, strict=True) if here)
+        return kept / sum(n for n, here in zip(self._sizes, chosen, strict=True) if here)
+
+
+def prunable(algorithm: Algorithm, setting: Setting) -> Any:
+    """Where sparsity is counted: what the algorithm declares, or else all kernels."""
+    for declared in algorithm.declared:
+        return declared.prunable
+    return jax.tree.map(lambda kind: kind == "kernel", setting.federation.kinds)
+
+
+def prunable_kernels(algorithm: Algorithm, setting: Setting) -> dict[int, str]:
+    """Place and name of each leaf of weights that the algorithm prunes; none where it declares nothing sparse."""
+    if not algorithm.declared:
+        return {}
+    federation = setting.federation
+    leaves = zip(
+        trees.names(federation.params),
+        jax.tree.leaves(federation.kinds),
+        jax.tree.leaves(prunable(algorithm, setting)),
+        strict=True,
+    )
+    return {i: name for i, (name, kind, here) in enumerate(leaves) if here and kind == "kernel"}
+
+
+def train_loss(metrics: Metrics) -> float | None:
+    """Mean loss over the examples that a round trained on; None when nobody trained."""
+    examples = metrics.work.examples.astype(np.float64)
+    if not examples.sum():
+        return None
+    trained = examples > 0
+    return float(np.sum(metrics.loss[trained] * examples[trained]) / examples.sum())
+
+
+def _at(tree: Any, *place: int) -> Any:
+    """The entries at one place of the leading axes."""
+    return jax.tree.map(lambda leaf: leaf[place], tree)
+
+
+def _number(score: Any) -> float | None:
+    """The score; None where it was not asked for, or is NaN since the problem has no classes."""
+    return None if score is None or math.isnan(score) else float(score)
+
+
+def _scalar(value: Any, present: Any) -> float | None:
+    """A logged scalar, or the mean over the clients that took part; None when nobody did."""
+    if value.ndim == 0:
+        return float(value)
+    return float(value[present].mean()) if present.any() else None

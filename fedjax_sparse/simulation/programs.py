@@ -1,0 +1,428 @@
+"""Runs an algorithm: gather, round, scatter, many rounds to a dispatch. The only file that calls `jit`."""
+
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_sparse import trees
+from fedjax_sparse.clients import host_store
+from fedjax_sparse.clients.state_store import StateStore, make_state_store
+from fedjax_sparse.data import population as populations
+from fedjax_sparse.devices import meshes
+from fedjax_sparse.devices.tracing import traced, uncollected
+from fedjax_sparse.simulation import evaluation
+from fedjax_sparse.simulation.ledger import Accountant, Ledger
+from fedjax_sparse.simulation.setting import Setting
+from fedjax_sparse.types import Algorithm, Metrics, PyTree, State
+
+MAX_BLOCK = 10  # rounds between two visits of the host, so that a run shows progress and stops soon
+# What randomness is for; folded into the seed so that no two purposes share a key.
+INIT, CLIENT_STATES, PREPARE, ROUNDS = range(4)
+
+
+class RunState(NamedTuple):
+    """Everything that a run carries from block to block: K seeds along the leading axis of every leaf."""
+
+    server: PyTree
+    clients: PyTree
+
+
+class Assessment(NamedTuple):
+    """One evaluation of K seeds: the deployed model and, where it is another, the server's own."""
+
+    scores: evaluation.Scores
+    nonzero: jax.Array
+    server_scores: evaluation.Scores | None
+    server_nonzero: jax.Array | None
+
+
+class Program(NamedTuple):
+    """The functions of a run; what they jit compiles once.
+
+    Attributes:
+        start: (population, seeds i32[K]) -> (state, metrics of the preparation or None). A preparation visits everyone
+            at once: for once, the states of all clients are on the device.
+        dispatch: What runs on the device at once: (state, population, ids i32[K, R, C], present bool[K, R, C], first
+            round, rounds, seeds) -> (state, metrics with leading axes [K, R]); `rounds` of the R are run. The state
+            is donated. Where the states lie on the host, R = 1 and the clients' states are those of the cohort.
+        assess: What evaluates on the device: (state, test set) -> `Assessment`. Where the states lie on the host, the
+            clients' states are those of one client.
+        store: How the clients' states are kept.
+        on_host: Whether they lie on the host.
+    """
+
+    start: Any
+    dispatch: Any
+    assess: Any
+    store: StateStore
+    on_host: bool = False
+
+    def begin(self, population: Any, seeds: np.ndarray) -> tuple[RunState, Metrics | None]:
+        """What `start` makes, with the clients' states where they are kept."""
+        state, metrics = self.start(population, seeds)
+        if self.on_host:  # which writes to them; what comes from the device may only be read
+            own = functools.partial(np.require, requirements="W")
+            state = state._replace(clients=jax.tree.map(own, state.clients))
+        return state, metrics
+
+    def block(self, *arguments: Any) -> tuple[RunState, Metrics]:
+        """Some rounds, with the arguments of `dispatch` and the states of all clients."""
+        return host_store.run_block(self.dispatch, *arguments) if self.on_host else self.dispatch(*arguments)
+
+    def evaluate(self, state: RunState, test: evaluation.TestSet) -> Assessment:
+        """The models of a state with the states of all clients, tested."""
+        if self.on_host:
+            state = state._replace(clients=jax.tree.map(lambda leaf: leaf[:, :1], state.clients))
+        return self.assess(state, test)
+
+
+class Footprint(NamedTuple):
+    """Bytes that a run needs on each device, by XLA's account of what `compile_ahead` compiles.
+
+    Attributes:
+        kept: Of what stays there: the training data and the states; of states on the host those of a cohort, or
+            everyone's where all clients prepare.
+        temporary: The most that is needed besides, while clients prepare, rounds are run or models tested.
+    """
+
+    kept: int
+    temporary: int
+
+
+@uncollected()
+def compile_ahead(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> tuple[Program, Footprint]:
+    """The program of a run with all compiled that takes much memory, and the memory that it needs.
+
+    That is its rounds, its evaluation and a preparation by all clients.
+    """
+    program = compile_program(algorithm, setting, seeds)
+    on_host, places = setting.state_store == "host", setting.sampler.capacity
+    rounds = 1 if on_host else MAX_BLOCK
+
+    def each_seed(leaf: Any, *shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((seeds, *(shape or leaf.shape)), leaf.dtype)
+
+    def shapes(tree: Any) -> Any:
+        return jax.eval_shape(lambda leaves: leaves, tree)
+
+    one_seed = state_shapes(algorithm, setting)
+
+    def state(clients: int) -> RunState:
+        """With the states of all clients or, on the host, of so many."""
+        stored = jax.tree.map(
+            lambda leaf: each_seed(leaf, clients, *leaf.shape[1:]) if on_host else each_seed(leaf),
+            one_seed.clients,
+        )
+        return RunState(jax.tree.map(each_seed, one_seed.server), stored)
+
+    number, flag = np.int32(0), np.bool_(0)
+    block = program.dispatch.lower(
+        state(places),
+        shapes(setting.population),
+        each_seed(number, rounds, places),
+        each_seed(flag, rounds, places),
+        number,
+        number,
+        each_seed(number),
+    ).compile()
+    assess = program.assess.lower(state(1), shapes(setting.test)).compile()
+    program, training = program._replace(dispatch=block, assess=assess), [block.memory_analysis()]
+    if algorithm.prepare is not None:  # work of all clients
+        start = program.start.lower(shapes(setting.population), each_seed(number)).compile()
+        program, training = program._replace(start=start), [*training, start.memory_analysis()]
+    most = max(each.temp_size_in_bytes for each in (*training, assess.memory_analysis()))
+    return program, Footprint(max(_kept(each) for each in training), most)
+
+
+def _kept(needs: Any) -> int:
+    """Bytes of what a compiled function is given and gives."""
+    return needs.argument_size_in_bytes + needs.output_size_in_bytes - needs.alias_size_in_bytes
+
+
+def compile_program(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> Program:
+    """Builds the program of a run; compilation itself happens at each function's first call."""
+    if setting.state_store == "host":
+        return _compile_for_host(algorithm, setting, seeds)
+    return _compile(algorithm, setting, make_store(algorithm, setting), seeds)
+
+
+def _jit(function: Callable, **options: Any) -> Any:
+    return jax.jit(function, compiler_options=meshes.compiler_options(), **options)
+
+
+def _compile(algorithm: Algorithm, setting: Setting, store: StateStore, seeds: int) -> Program:
+    evaluate = evaluation.make_evaluate(setting.model, setting.preprocess)
+    start = functools.partial(_start, algorithm, setting.model.init, store)
+    block = functools.partial(_block, algorithm, store)
+    assess = functools.partial(_assess, algorithm, store, evaluate)
+    shared = meshes.everywhere(setting.mesh)
+    clients = meshes.by_client(setting.mesh) if setting.state_store == "device" else shared
+    state = RunState(shared, clients)
+    return Program(
+        _jit(_over_seeds(start, seeds, (None, 0)), in_shardings=shared, out_shardings=(state, shared)),
+        _jit(
+            _over_seeds(block, seeds, (0, None, 0, 0, None, None, 0)),
+            donate_argnums=0,
+            in_shardings=(state, *[shared] * 6),
+            out_shardings=(state, shared),
+        ),
+        _jit(_over_seeds(assess, seeds, (0, None)), in_shardings=(state, shared), out_shardings=shared),
+        store,
+    )
+
+
+def _compile_for_host(algorithm: Algorithm, setting: Setting, seeds: int) -> Program:
+    """The same program around states in the host's memory: on the device, a block is a round, its store the cohort."""
+    store = make_store(algorithm, setting)
+
+    def places(ids: jax.Array) -> jax.Array:
+        return jnp.arange(ids.shape[0])
+
+    of_cohort = store._replace(
+        gather=lambda rows, ids: store.gather(rows, places(ids)),
+        scatter=lambda rows, ids, states: store.scatter(rows, places(ids), states),
+    )
+    program = _compile(algorithm, setting, of_cohort, seeds)._replace(store=store, on_host=True)
+    if algorithm.prepare is not None:
+        return program
+
+    def server(population, seed):
+        return _start(algorithm, setting.model.init, store, population, seed)[0].server
+
+    def create(seed, ids):
+        init_key, _, client_key = _first_keys(seed)
+        return store.create(setting.model.init(init_key), client_key, ids)
+
+    shared = meshes.everywhere(setting.mesh)
+    start_server = _jit(_over_seeds(server, seeds, (None, 0)), in_shardings=shared, out_shardings=shared)
+    # `host_store` traces this for its shapes, and what is traced inside must not have options of its own.
+    start_clients = jax.jit(_over_seeds(create, seeds, (0, None)))
+
+    def start(population, seed_array):
+        size = setting.federation
+        rows = functools.partial(start_clients, seed_array)
+        clients = host_store.create(rows, size.population, size.cohort_size)
+        return RunState(start_server(population, seed_array), clients), None
+
+    return program._replace(start=start)
+
+
+def state_shapes(algorithm: Algorithm, setting: Setting) -> RunState:
+    """ShapeDtypeStructs of one seed's state."""
+    start = functools.partial(_start, algorithm, setting.model.init, make_store(algorithm, setting))
+    return jax.eval_shape(start, setting.population, np.int32(0))[0]
+
+
+def make_store(algorithm: Algorithm, setting: Setting) -> StateStore:
+    """How the clients' states of a run are kept."""
+    variables = jax.eval_shape(setting.model.init, jax.eval_shape(lambda: jax.random.key(0)))
+    sharing = setting.devices if setting.state_store == "device" else 1
+    return make_state_store(algorithm.init_client, variables, setting.federation.population, sharing)
+
+
+def _over_seeds(function: Callable, seeds: int, in_axes: tuple) -> Callable:
+    """Runs the function for K seeds, in one program; `in_axes` is 0 for arguments with a seed axis, else None.
+
+    Accelerators run the seeds side by side. A CPU has nothing to gain from that: one seed's products fill a core, and
+    convolutions of weights that differ by seed are slow there, and take minutes to compile. It runs one after another.
+    A single seed is run as it is, since a vmap over one would batch every layer.
+    """
+
+    def run(*args: Any) -> Any:
+        def of_one(batched: list) -> Any:
+            own = iter(batched)
+            return function(*(arg if axis is None else next(own) for arg, axis in paired))
+
+        paired = [*zip(args, in_axes, strict=True)]
+        batched = [arg for arg, axis in paired if axis is not None]
+        if seeds == 1:
+            out = of_one(jax.tree.map(lambda leaf: leaf[0], batched))
+            return jax.tree.map(lambda leaf: leaf[None], out)
+        if jax.default_backend() == "cpu":
+            return jax.lax.map(of_one, batched)
+        return jax.vmap(of_one)(batched)
+
+    return run
+
+
+def _start(
+    algorithm: Algorithm, init_model: Callable, store: StateStore, population, seed
+) -> tuple[RunState, Any]:
+    init_key, server_key, client_key = _first_keys(seed)
+    variables = init_model(init_key)
+    server = algorithm.init(variables, server_key)
+    clients = store.create(variables, client_key)
+    if algorithm.prepare is None:
+        return RunState(server, clients), None
+    everyone = jnp.arange(population.count.shape[0], dtype=jnp.int32)
+    cohort = populations.gather(population, everyone, jnp.ones_like(everyone, bool))
+    state = State(server, store.gather(clients, everyone))
+    state, metrics = algorithm.prepare(state, cohort, jax.random.fold_in(jax.random.key(seed), PREPARE))
+    return RunState(state.server, store.scatter(clients, everyone, state.client)), metrics
+
+
+def _first_keys(seed) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Of the model, of the server's state and of the clients' states."""
+    key = jax.random.key(seed)
+    model_key, server_key = jax.random.split(jax.random.fold_in(key, INIT))
+    return model_key, server_key, jax.random.fold_in(key, CLIENT_STATES)
+
+
+def _block(algorithm: Algorithm, store: StateStore, state, population, ids, present, first, rounds, seed):
+    round_key = jax.random.fold_in(jax.random.key(seed), ROUNDS)
+
+    def one_round(state: RunState, i: jax.Array) -> tuple[RunState, Metrics]:
+        t = first + i
+        cohort = populations.gather(population, ids[i], present[i])
+        cohort_state = State(state.server, store.gather(state.clients, cohort.id))
+        new, metrics = algorithm.round(cohort_state, cohort, t, jax.random.fold_in(round_key, t))
+        return RunState(new.server, store.scatter(state.clients, cohort.id, new.client)), metrics
+
+    run_round, (_, shapes) = traced(one_round, state, first)
+
+    def step(i, carry):
+        state, history = carry
+        state, metrics = run_round(state, i)
+        return state, jax.tree.map(lambda past, now: past.at[i].set(now), history, metrics)
+
+    history = jax.tree.map(lambda leaf: jnp.zeros((ids.shape[0], *leaf.shape), leaf.dtype), shapes)
+    return jax.lax.fori_loop(0, rounds, step, (state, history))
+
+
+def _assess(algorithm: Algorithm, store: StateStore, evaluate: Callable, state: RunState, test) -> Assessment:
+    someone = store.gather(state.clients, jnp.zeros((1,), jnp.int32))
+    deployed = algorithm.model(state.server, jax.tree.map(lambda leaf: leaf[0], someone))
+    scores, nonzero = evaluate(deployed, test), trees.count_nonzero(deployed.params)
+    if algorithm.server_model is None:
+        return Assessment(scores, nonzero, None, None)
+    own = algorithm.server_model(state.server)
+    return Assessment(scores, nonzero, evaluate(own, test), trees.count_nonzero(own.params))
+
+
+class Progress(NamedTuple):
+    """Where a run stands after a block; its state is given up when the next block is asked for.
+
+    Attributes:
+        round: Rounds done.
+        state: K seeds.
+        rows: For each seed the metrics of this round; None between evaluations and once a seed has diverged.
+        ledgers: For each seed what it has cost so far and whether it still runs.
+    """
+
+    round: int
+    state: RunState
+    rows: tuple[dict[str, Any] | None, ...]
+    ledgers: tuple[Ledger, ...]
+
+
+class Resume(NamedTuple):
+    """Where a run goes on: rounds done, and each seed's state and ledger."""
+
+    round: int
+    state: RunState
+    ledgers: tuple[Ledger, ...]
+
+
+def simulate(
+    algorithm: Algorithm, setting: Setting, *, seed: int = 0, seeds: int = 1, eval_every: int = 1
+) -> list[list[dict[str, Any]]]:
+    """Runs an algorithm to the end, seeds `seed`..`seed + seeds - 1` as one program.
+
+    Returns:
+        For each seed its rows of metrics, one for each evaluated round; the last round is always evaluated.
+    """
+    histories: list[list[dict[str, Any]]] = [[] for _ in range(seeds)]
+    for progress in run(algorithm, setting, range(seed, seed + seeds), evaluate_at=every(eval_every)):
+        for history, row in zip(histories, progress.rows, strict=True):
+            history.extend([] if row is None else [row])
+    return histories
+
+
+def every(period: int) -> Callable[[int], bool]:
+    """Holds in rounds that are multiples of `period`."""
+    return lambda t: t % period == 0
+
+
+def run(
+    algorithm: Algorithm,
+    setting: Setting,
+    seeds: Sequence[int],
+    *,
+    evaluate_at: Callable[[int], bool],
+    stop_at: Callable[[int], bool] = lambda t: False,
+    resume: Resume | None = None,
+    program: Program | None = None,
+) -> Iterator[Progress]:
+    """Runs block after block, and yields after each. Ends early once every seed has diverged.
+
+    Args:
+        algorithm: What to run.
+        setting: Where to run it.
+        seeds: One run for each, all in one program.
+        evaluate_at: Round number -> whether models are evaluated after it; after the last round they always are.
+        stop_at: Further rounds after which a block ends, for example to save the state.
+        resume: Where to go on; None starts from the beginning.
+        program: As `compile_ahead` gives it; None compiles at the first round.
+    """
+    program = program or compile_program(algorithm, setting, len(seeds))
+    accountant = Accountant(algorithm, setting)
+    population, test = jax.device_put((setting.population, setting.test), meshes.everywhere(setting.mesh))
+    seed_array = np.asarray(seeds, np.int32)
+    last = setting.federation.rounds
+    clock = _Clock()
+    if resume is None:
+        state, metrics = program.begin(population, seed_array)
+        ledgers = accountant.open(len(seeds), jax.device_get(metrics))
+        t = 0
+    else:
+        t, state, ledgers = resume
+        if setting.mesh is not None and setting.state_store == "device":
+            placed = RunState(meshes.everywhere(setting.mesh), meshes.by_client(setting.mesh))
+            state = jax.device_put(state, placed)
+    while t < last and any(ledger.diverged_at is None for ledger in ledgers):
+        ends = (n for n in range(t + 1, last) if evaluate_at(n) or stop_at(n))
+        first, t = t + 1, min(next(ends, last), t + MAX_BLOCK)
+        ids, present = draw_cohorts(setting, seeds, first, t)
+        rounds = np.int32(first), np.int32(t - first + 1)
+        state, metrics = program.block(state, population, ids, present, *rounds, seed_array)
+        metrics = jax.device_get(metrics)
+        ledgers = accountant.charge(ledgers, metrics, first, t, clock.lap())
+        rows: tuple[dict[str, Any] | None, ...] = (None,) * len(seeds)
+        if t == last or evaluate_at(t):
+            assessment = jax.device_get(program.evaluate(state, test))
+            rows, ledgers = accountant.rows(ledgers, metrics, assessment, first, t, clock.lap())
+        yield Progress(t, state, rows, ledgers)
+
+
+def draw_cohorts(
+    setting: Setting, seeds: Sequence[int], first: int, last: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ids i32[K, R, C] and presence bool[K, R, C] of rounds `first`..`last`, R = `MAX_BLOCK`; unused rounds are empty.
+
+    Drawn on the host: the cohorts of a seed are the same for every algorithm, chunk, device count and platform.
+    """
+    shape = (len(seeds), MAX_BLOCK, setting.sampler.capacity)
+    ids = np.full(shape, setting.federation.population, np.int32)
+    present = np.zeros(shape, bool)
+    for k, seed in enumerate(seeds):
+        for i, t in enumerate(range(first, last + 1)):
+            ids[k, i], present[k, i] = setting.sampler.draw(seed, t)
+    return ids, present
+
+
+class _Clock:
+    """Measures the time between laps."""
+
+    def __init__(self):
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        """Seconds since the last lap."""
+        now = time.perf_counter()
+        elapsed, self._last = now - self._last, now
+        return elapsed

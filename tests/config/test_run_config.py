@@ -1,0 +1,132 @@
+"""Run configurations: defaults, TOML and back, and what is refused."""
+
+import tomllib
+
+import pytest
+import tomli_w
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedjax_sparse.config import registry, run_config
+from fedjax_sparse.config.run_config import configure
+from fedjax_sparse.errors import UsageError
+
+
+def through_toml(configured):
+    return run_config.from_toml_dict(tomllib.loads(tomli_w.dumps(run_config.to_toml_dict(configured))))
+
+
+@pytest.mark.parametrize("name", registry.algorithms())
+def test_defaults_survive_toml(name):
+    assert through_toml(configure(name)) == configure(name)
+
+
+@given(
+    rounds=st.integers(1, 10**6),
+    client_lr=st.floats(1e-30, 1e30),
+    clip_norm=st.none() | st.floats(1e-3, 1e3),
+    local_steps=st.none() | st.integers(1, 100),
+    chunk=st.just("auto") | st.integers(1, 10),
+    data_dir=st.none() | st.text(st.characters(exclude_categories=["C"])),
+    sparsity=st.floats(0, 1, exclude_max=True),
+    layerwise=st.booleans(),
+)
+def test_any_values_survive_toml(**values):
+    configured = configure("fedsparsify-global", **values)
+    assert through_toml(configured) == configured
+
+
+def test_a_file_reads_as_documented(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('rounds = 7\nclient_lr = 1\n[algorithm]\nname = "fedsparsify-global"\nsparsity = 0.5\n')
+    assert run_config.from_toml_dict(run_config.read(file)) == configure(
+        "fedsparsify-global", rounds=7, client_lr=1.0, sparsity=0.5
+    )
+
+
+def test_local_steps_replace_epochs_in_the_file():
+    table = run_config.to_toml_dict(configure("fedavg", local_steps=5))
+    assert "local_epochs" not in table
+    assert table["local_steps"] == 5
+
+
+def test_all_clients_can_be_the_cohort():
+    assert configure("fedavg", clients=7, cohort_size="all").places == 7
+    assert configure("fedavg", clients=12).places == 10
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sparsity": 1.0}, r"--sparsity = 1.0 is out of range; allowed: \[0, 1\)"),
+        ({"sparsity": -0.1}, r"--sparsity = -0.1 is out of range"),
+        ({"sparsty": 0.5}, r"unknown option of fedsparsify-global 'sparsty'; did you mean 'sparsity'"),
+        ({"rounds": "7"}, r"--rounds = '7' is not valid; allowed: int"),
+        ({"rounds": 0}, r"--rounds = 0 is out of range; allowed: \[1, inf\)"),
+        ({"cohort_size": 21}, r"--cohort-size = 21 is more than --clients = 20; allowed: 1 to 20, or all"),
+        ({"cohort_size": "some"}, r"--cohort-size = 'some' is not valid; allowed: int | all"),
+        (
+            {"local_epochs": 2, "local_steps": 3},
+            r"--local-epochs = 2 and --local-steps = 3 exclude each other",
+        ),
+        ({"model": "mpl"}, r"unknown --model 'mpl'; did you mean 'mlp'"),
+        ({"partition": "dirichelt"}, r"unknown --partition 'dirichelt'; did you mean 'dirichlet'"),
+        ({"encoding": "bitmap"}, r"unknown --encoding 'bitmap'; did you mean 'bitmask'"),
+        ({"participation": "unform"}, r"unknown participation 'unform'; did you mean 'uniform'"),
+        ({"participation": "7-of-9"}, r"'7-of-9' does not fit"),
+        ({"weighting": "example"}, r"unknown --weighting 'example'; did you mean 'examples'"),
+        ({"lr_schedule": "decay"}, r"--lr-schedule = 'decay' is not valid"),
+        ({"epoch_lr_schedule": "cosine:2"}, r"F in --epoch-lr-schedule cosine:2 = 2.0 is out of range"),
+        ({"seed": -1}, r"--seed = -1 is out of range"),
+        ({"seed": 2**31 - 1, "seeds": 2}, r"--seed \+ --seeds - 1 = 2147483648 is out of range"),
+        ({"dropout": 1.0}, r"--dropout = 1.0 is out of range; allowed: \[0, 1\)"),
+    ],
+)
+def test_what_is_not_allowed_is_refused_in_one_line(values, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        configure("fedsparsify-global", **values)
+    assert "\n" not in str(caught.value)
+
+
+def test_control_variates_want_one_step_size_in_a_round():
+    with pytest.raises(
+        UsageError, match="is not valid with scaffnew, whose control variates need one step size"
+    ):
+        configure("scaffnew", epoch_lr_schedule="cosine")
+    configure("fedavg", epoch_lr_schedule="cosine")
+
+
+def test_hyperparameters_must_belong_to_the_algorithm():
+    with pytest.raises(UsageError, match="does not belong to fedavg"):
+        run_config.RunConfig("fedavg", configure("random-pruning").hyper)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({}, r"names no algorithm; add \[algorithm\]"),
+        ({"algorithm": "fedavg"}, r"algorithm = 'fedavg' is not valid; allowed: a table"),
+        ({"algorithm": {"name": 3}}, r"is not valid; allowed: a table \[algorithm\] with name"),
+        ({"algorithm": {"name": "fedavg", "sparsity": 0.5}}, r"unknown option of fedavg 'sparsity'"),
+        (
+            {"algorithm": {"name": "fedavg"}, "round": 3},
+            r"unknown option of fedavg 'round'; did you mean 'rounds'",
+        ),
+    ],
+)
+def test_a_wrong_table_is_refused(table, message):
+    with pytest.raises(UsageError, match=message):
+        run_config.from_toml_dict(table)
+
+
+@pytest.mark.parametrize("content", [b"rounds = = 3", b"\xff\xfe"])
+def test_a_file_that_is_no_toml_is_refused(tmp_path, content):
+    file = tmp_path / "run.toml"
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match=r"run.toml is not a TOML file"):
+        run_config.read(file)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"cannot read .*none.toml: No such file"):
+        run_config.read(tmp_path / "none.toml")

@@ -1,0 +1,284 @@
+"""Figures and the table, from run folders made by hand."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedjax_sparse.errors import RunError, UsageError
+from fedjax_sparse.results import figures, reading
+
+
+def make_rows(rounds, offset=0.0, accuracy=True):
+    """Rows whose every number follows from the round."""
+    return [
+        {
+            "round": t,
+            "train_loss": None if t == 0 else 2.0 / t + offset,
+            "global_test_loss": 2.5 / (t + 1) + offset,
+            **({"global_test_accuracy": 0.1 + 0.01 * t + offset} if accuracy else {}),
+            "density": 1 / (t + 1),
+            "density_prunable": 1 / (t + 1),
+            "uplink_bytes": 2**40 * t + 1,
+            "downlink_bytes": 10 * t,
+            "flops": 1000 * t,
+            "flops_dense": 2000 * t,
+            "wall_seconds": 0.5 * t,
+            "note": "text is passed over",
+        }
+        for t in rounds
+    ]
+
+
+def write_run(folder: Path, rows, algorithm="fedavg", tail="", clients=True) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text(f'dataset = "digits"\n[algorithm]\nname = "{algorithm}"\n')
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + tail)
+    if clients:
+        (folder / "clients.csv").write_text("client,examples,class_0,class_1\n0,3,1,2\n1,4,4,0\n")
+    return folder
+
+
+def read_csv(file: Path) -> list[dict[str, str]]:
+    with file.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """One run of three seeds, of which the last stopped early, and one run of one seed, drawn together."""
+    folder = tmp_path_factory.mktemp("runs")
+    for seed, (offset, last) in enumerate([(0.0, 20), (0.02, 20), (0.04, 10)]):
+        write_run(folder / "three" / f"seed_{seed}", make_rows(range(0, last + 1, 5), offset))
+    write_run(folder / "one", make_rows(range(21)), "fedsparsify-global", tail='{"round": 21, "tra')
+    out = folder / "figures"
+    return [folder / "three", folder / "one"], out, figures.plot([folder / "three", folder / "one"], out)
+
+
+def test_files(drawn):
+    _, out, files = drawn
+    names = [*figures.FIGURES, "clients"]
+    expected = {f"{name}.{kind}" for name in names for kind in ("png", "pdf", "csv")} | {"summary.csv"}
+    assert {file.name for file in files} == {file.name for file in out.iterdir()} == expected
+    for file in files:
+        head = {".png": b"\x89PNG", ".pdf": b"%PDF"}.get(file.suffix, b"")
+        assert file.read_bytes().startswith(head)
+
+
+def test_the_csv_holds_mean_and_range_over_the_seeds_that_have_the_round(drawn):
+    _, out, _ = drawn
+    rows = [r for r in read_csv(out / "accuracy_by_bytes.csv") if r["run"] == "fedavg"]
+    points = [[float(r[key]) for key in ("x_mean", "y_mean", "y_min", "y_max", "seeds")] for r in rows]
+    # Round 0 has sent one byte; the third seed stops after round 10.
+    expected = [
+        [2**40 * t + 10 * t + 1, 0.1 + 0.01 * t + mean, 0.1 + 0.01 * t, 0.1 + 0.01 * t + top, n]
+        for t, mean, top, n in [(0, 0.02, 0.04, 3), (5, 0.02, 0.04, 3), (10, 0.02, 0.04, 3)]
+        + [(t, 0.01, 0.02, 2) for t in (15, 20)]
+    ]
+    np.testing.assert_allclose(points, expected, rtol=1e-14)
+
+
+def test_null_and_half_written_rows_are_left_out(drawn):
+    _, out, _ = drawn
+    rows = [r for r in read_csv(out / "loss_by_round.csv") if r["run"] == "fedsparsify-global"]
+    rounds = {
+        y: [float(r["x_mean"]) for r in rows if r["y"] == y] for y in ("train_loss", "global_test_loss")
+    }
+    assert rounds == {"train_loss": list(range(1, 21)), "global_test_loss": list(range(21))}
+
+
+def test_a_logarithmic_axis_starts_after_zero(drawn):
+    _, out, _ = drawn
+    assert min(float(row["x_mean"]) for row in read_csv(out / "accuracy_by_flops.csv")) == 1000
+
+
+def test_table(drawn, capsys):
+    folders, out, _ = drawn
+    three, one = read_csv(out / "summary.csv")
+    assert list(three.values())[:4] == ["fedavg", "3", "10", "global_test_accuracy"]
+    last = [0.3, 0.32, 0.24]
+    np.testing.assert_allclose(float(three["last_mean"]), np.mean(last), rtol=1e-14)
+    np.testing.assert_allclose(float(three["last_std"]), np.std(last, ddof=1), rtol=1e-14)
+    assert one["uplink_bytes_mean"] == str(20 * 2**40 + 1)
+    assert one["last_std"] == ""
+    np.testing.assert_allclose(float(one["last10_mean"]), np.mean([0.1 + 0.01 * t for t in range(11, 21)]))
+    print(reading.format_table([reading.summarize(reading.read(folder), folder.name) for folder in folders]))
+    assert [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()] == ["run", "three", "one"]
+
+
+def test_table_as_text():
+    one = {"flops": 3.407e12, "flops_dense": 4e12, "uplink_bytes": 550_859_160, "downlink_bytes": 999}
+    costs = {name: np.array([value, value]) for name, value in one.items()}
+    scores = {name: np.array([0.9, 0.92]) for name in ("best", "last10", "last")}
+    line = reading.Summary(
+        "fedavg", 2, 60, "global_test_accuracy", **scores, density=np.array([0.05, 0.05]), **costs
+    )
+    header, accuracy, loss = reading.format_table(
+        [line, line._replace(score="global_test_loss")]
+    ).splitlines()
+    assert header.split() == [
+        "run",
+        "seeds",
+        "rounds",
+        "score",
+        "best",
+        "last",
+        "10",
+        "last",
+        "density",
+        "up",
+        "down",
+        "FLOPs",
+    ]
+    percent, plain = 3 * ["91.00", "±", "1.41"], 3 * ["0.9100", "±", "0.0141"]
+    rest = ["5", "%", "550.9", "MB", "999", "B", "3.407", "T"]
+    assert accuracy.split() == ["fedavg", "2", "60", "accuracy", "%", *percent, *rest]
+    assert loss.split() == ["fedavg", "2", "60", "test", "loss", *plain, *rest]
+
+
+def test_the_same_folders_give_the_same_bytes(drawn, tmp_path, monkeypatch):
+    folders, out, _ = drawn
+    name = "accuracy_by_round"
+    monkeypatch.setattr(figures, "FIGURES", {name: figures.FIGURES[name]})
+    for file in figures.plot(folders, tmp_path):
+        assert (tmp_path / file.name).read_bytes() == (out / file.name).read_bytes(), file.name
+
+
+def test_without_classes_there_is_no_accuracy(tmp_path):
+    run = write_run(tmp_path / "run", make_rows(range(3), accuracy=False), clients=False)
+    files = figures.plot([run], tmp_path / "figures")
+    drawn = {file.stem for file in files if file.suffix == ".png"}
+    assert drawn == {"loss_by_round", "loss_by_bytes", "loss_by_flops", "density_by_round"}
+    assert read_csv(tmp_path / "figures" / "summary.csv")[0]["score"] == "global_test_loss"
+
+
+def test_a_run_that_sends_nothing_has_no_point_by_bytes(tmp_path):
+    silent = [row | {"uplink_bytes": 0, "downlink_bytes": 0} for row in make_rows(range(3))]
+    a, b = write_run(tmp_path / "a", silent), write_run(tmp_path / "b", make_rows(range(3)))
+    alone = figures.curves([reading.read(a)], tmp_path)
+    assert "accuracy_by_bytes.csv" not in {file.name for file in alone}
+    figures.curves([reading.read(a), reading.read(b)], tmp_path)
+    assert {row["run"] for row in read_csv(tmp_path / "accuracy_by_bytes.csv")} == {"b"}
+
+
+def test_labels(tmp_path):
+    def label(*runs):
+        return reading.labels([reading.read(run) for run in runs])
+
+    rows = make_rows(range(2))
+    a, b = write_run(tmp_path / "a", rows, "fedavg"), write_run(tmp_path / "b", rows, "random-pruning")
+    c, other_a = write_run(tmp_path / "c", rows, "fedavg"), write_run(tmp_path / "x" / "a", rows, "fedavg")
+    assert label(a, b) == ["fedavg", "random-pruning"]
+    assert label(a, c) == ["a", "c"]
+    assert label(a, other_a) == [str(a), str(other_a)]
+
+
+def test_seeds_are_in_the_order_of_their_numbers(tmp_path):
+    for seed in (10, 9, 2):
+        write_run(tmp_path / "run" / f"seed_{seed}", make_rows(range(2), offset=seed))
+    run = reading.read(tmp_path / "run")
+    assert [seed["global_test_loss"][0] for seed in run.seeds] == [4.5, 11.5, 12.5]
+
+
+def test_a_seed_without_rows_yet_is_left_out(tmp_path):
+    write_run(tmp_path / "run" / "seed_0", [])
+    write_run(tmp_path / "run" / "seed_1", make_rows(range(2)))
+    assert len(reading.read(tmp_path / "run").seeds) == 1
+
+
+@pytest.mark.parametrize("count", [10, 1000])
+def test_clients_of_any_number(tmp_path, count):
+    classes = np.random.default_rng(0).multinomial(50, [0.1] * 10, size=count)
+    table = np.column_stack([np.arange(count), classes.sum(axis=1), classes])
+    header = ",".join(["client", "examples", *(f"class_{k}" for k in range(10))])
+    text = "\n".join([header, *(",".join(map(str, row)) for row in table.tolist())]) + "\n"
+    png, pdf, numbers = figures.clients(reading.Run(tmp_path, {}, [], text), tmp_path)
+    assert (png.name, pdf.name, numbers.read_text()) == ("clients.png", "clients.pdf", text)
+
+
+def test_clients_without_classes(tmp_path):
+    rows = "".join(f"{client},{client + 1}\n" for client in range(100))
+    files = figures.clients(reading.Run(tmp_path, {}, [], f"client,examples\n{rows}"), tmp_path)
+    assert all(file.stat().st_size for file in files)
+
+
+def test_two_partitions_are_two_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "FIGURES", {})
+    a, b = (write_run(tmp_path / name, make_rows(range(2))) for name in "ab")
+    (b / "clients.csv").write_text("client,examples,class_0,class_1\n0,7,3,4\n")
+    names = {file.name for file in figures.plot([a, b], tmp_path / "out")}
+    assert {"clients_1.png", "clients_2.png"} <= names
+    assert "clients.png" not in names
+
+
+def change(rows, line, **fields):
+    """The rows, one of them changed; a field that is None is taken out."""
+    changed = {key: value for key, value in (rows[line] | fields).items() if value is not None}
+    return [*rows[:line], changed, *rows[line + 1 :]]
+
+
+ROWS = make_rows(range(1, 4))
+
+
+@pytest.mark.parametrize(
+    ("rows", "tail", "error", "message"),
+    [
+        ([], "", UsageError, "no metrics yet"),
+        ([], '{"round": 1', UsageError, "no metrics yet"),
+        (change(ROWS, 1, density=None), "", UsageError, "line 2 has no 'density'"),
+        (change(ROWS, 2, global_test_accuracy=None), "", UsageError, "line 3 has no 'global_test_accuracy'"),
+        (change(ROWS, 1, round=1), "", UsageError, "'round' that increases"),
+        (change(ROWS, 1, density="half"), "", UsageError, "rows need numbers"),
+        (ROWS, '{"round": \n{"round": 5}\n', RunError, "line 4 is not JSON"),
+    ],
+)
+def test_unreadable_metrics(tmp_path, rows, tail, error, message):
+    run = write_run(tmp_path / "run", rows, tail=tail)
+    with pytest.raises(error, match=message) as caught:
+        figures.plot([run], tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_requests(tmp_path):
+    with pytest.raises(UsageError, match="name at least one run folder"):
+        figures.plot([], tmp_path)
+    with pytest.raises(UsageError, match=r"no run folder .*missing"):
+        figures.plot([tmp_path / "missing"], tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"is not a run folder: it has no metrics\.jsonl"):
+        figures.plot([tmp_path / "empty"], tmp_path)
+    with pytest.raises(UsageError, match=r"no clients\.csv with the columns"):
+        figures.clients(reading.Run(tmp_path, {}, [], "name\n"), tmp_path)
+
+
+def test_runs_that_cannot_be_compared(tmp_path):
+    a = write_run(tmp_path / "a", make_rows(range(3)))
+    b = write_run(tmp_path / "b", make_rows(range(3), accuracy=False))
+    with pytest.raises(UsageError, match="b has not recorded global_test_accuracy, which other runs have"):
+        figures.plot([a, b], tmp_path / "out")
+
+
+def test_out_that_cannot_be_written(tmp_path):
+    run = write_run(tmp_path / "run", make_rows(range(3)))
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"cannot write figures to .*file"):
+        figures.plot([run], tmp_path / "file")
+
+
+def test_neither_jax_nor_a_window(tmp_path):
+    run = write_run(tmp_path / "run", make_rows(range(3)))
+    code = f"""
+import sys
+from pathlib import Path
+from fedjax_sparse import plotting
+assert "matplotlib" not in sys.modules
+figures.FIGURES = dict([*figures.FIGURES.items()][:1])
+figures.plot([Path({str(run)!r})], Path({str(tmp_path / "out")!r}))
+sys.exit("jax" in sys.modules or "matplotlib.pyplot" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0

@@ -1,0 +1,174 @@
+"""The simulation against loops written out, and the identities that any correct simulator satisfies."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fedjax_sparse.data import population as populations
+from fedjax_sparse.data.datasets import Dataset
+from fedjax_sparse.models import model as models
+from fedjax_sparse.simulation import evaluation, programs
+from fedjax_sparse.simulation.setting import Setting, make_setting
+from tests import toy
+
+
+@pytest.fixture(scope="module", autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def least_squares(parts, **options) -> tuple[Setting, Dataset]:
+    """Linear regression on 24 rows of 3 features, dealt as stated."""
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(30, 3))
+    y = x @ np.asarray([1.0, -2.0, 0.5]) + 0.3 + 0.1 * rng.normal(size=30)
+    data = Dataset("toy", x[:24], y[:24], x[24:], y[24:], "regression", 1, None, (0.0,), (1.0,))
+    model = models.build("linear", (3,), 1, dtype=jnp.float64)
+    population = populations.build(data.x_train, data.y_train, parts)
+    defaults = {"rounds": 5, "cohort_size": len(parts), "local_epochs": 1, "batch_size": 24, "client_lr": 0.1}
+    return make_setting(data, model, population, **(defaults | options)), data
+
+
+def final(setting: Setting, name: str = "fedavg", **hyper):
+    """The server's state and the row after the last round."""
+    algorithm = toy.algorithm(name, setting, **hyper)
+    *_, last = programs.run(algorithm, setting, [0], evaluate_at=lambda t: False)
+    assert last.rows[0] is not None
+    return jax.tree.map(lambda leaf: np.asarray(leaf[0]), last.state.server), last.rows[0]
+
+
+def parameters(server) -> np.ndarray:
+    """Weights and bias of a linear model as one vector."""
+    leaves = {leaf.size: leaf.ravel() for leaf in jax.tree.leaves(server.variables.params)}
+    return np.concatenate([leaves[3], leaves[1]])
+
+
+def test_one_client_with_full_batches_is_gradient_descent():
+    setting, data = least_squares([np.arange(24)])
+    rows = np.column_stack([data.x_train, np.ones(24)])
+    w = np.zeros(4)
+    for _ in range(5):
+        w = w - 0.1 * 2 * rows.T @ (rows @ w - data.y_train) / 24
+    server, row = final(setting)
+    np.testing.assert_allclose(parameters(server), w, rtol=1e-12)
+    residual = np.column_stack([data.x_test, np.ones(6)]) @ w - data.y_test
+    np.testing.assert_allclose(row["global_test_loss"], np.mean(residual**2), rtol=1e-12)
+    assert "global_test_accuracy" not in row
+
+
+def test_one_full_batch_step_at_every_client_is_gradient_descent_on_all_data():
+    """With weights by examples, the mean of the clients' gradients is the gradient of the mean."""
+    together, _ = least_squares([np.arange(24)])
+    apart, _ = least_squares([np.arange(4), np.arange(4, 14), np.arange(14, 24)])
+    np.testing.assert_allclose(parameters(final(apart)[0]), parameters(final(together)[0]), rtol=1e-12)
+
+
+def test_many_rounds_reach_the_least_squares_solution():
+    setting, data = least_squares([np.arange(12), np.arange(12, 24)], rounds=400, client_lr=0.2)
+    rows = np.column_stack([data.x_train, np.ones(24)])
+    exact, *_ = np.linalg.lstsq(rows, data.y_train, rcond=None)
+    np.testing.assert_allclose(parameters(final(setting)[0]), exact, atol=1e-10)
+
+
+@pytest.mark.usefixtures("loops_as_shipped")
+def test_sparsity_zero_is_fedavg_bit_for_bit():
+    setting = toy.setting()
+    dense, _ = final(setting)
+    for name in ("fedsparsify-global", "random-pruning"):
+        sparse, _ = final(setting, name, sparsity=0.0)
+        jax.tree.map(np.testing.assert_array_equal, sparse.variables, dense.variables)
+
+
+def test_weighting_by_examples_and_uniformly_differ_where_sizes_do():
+    data = toy.dataset()
+    parts = np.split(np.arange(40), np.cumsum(toy.SIZES)[:-1])
+    model = models.build("mlp", (4,), 3, dtype=jnp.float64, hidden=(5,))
+    servers = []
+    for weighting in ("examples", "uniform"):
+        population = populations.build(data.x_train, data.y_train, parts, weighting=weighting)
+        setting = make_setting(data, model, population, rounds=1, cohort_size=7, batch_size=9)
+        servers.append(final(setting)[0])
+    leaves = [jax.tree.leaves(server.variables.params) for server in servers]
+    assert any(not np.allclose(a, b) for a, b in zip(*leaves, strict=True))
+
+
+def test_cohorts_do_not_depend_on_the_algorithm_and_rows_count_who_took_part():
+    setting = toy.setting(dropout=0.5)
+    ids, present = programs.draw_cohorts(setting, [3], 1, toy.ROUNDS)
+    for name in ("fedavg", "fedsparsify-global"):
+        algorithm = toy.algorithm(name, setting)
+        rows = programs.simulate(algorithm, setting, seed=3)[0]
+        assert [row["participants"] for row in rows] == present[0, : toy.ROUNDS].sum(axis=1).tolist()
+    assert (ids[0, toy.ROUNDS :] == len(toy.SIZES)).all()
+
+
+def test_blocks_end_where_they_must_and_the_length_changes_nothing():
+    setting = toy.setting(rounds=23)
+    algorithm = toy.algorithm("fedavg", setting)
+    every = programs.every
+    blocks = programs.run(algorithm, setting, [0], evaluate_at=every(7), stop_at=every(10))
+    assert [progress.round for progress in blocks] == [7, 10, 14, 20, 21, 23]
+    *_, few = programs.run(algorithm, setting, [0], evaluate_at=lambda t: False)
+    *_, many = programs.run(algorithm, setting, [0], evaluate_at=lambda t: True)
+    jax.tree.map(np.testing.assert_array_equal, few.state, many.state)
+    assert few.ledgers[0].totals == many.ledgers[0].totals
+
+
+def test_a_run_goes_on_bit_for_bit_from_its_state():
+    setting = toy.setting()
+    algorithm = toy.algorithm("fedsparsify-global", setting)
+    every = programs.every(2)
+    blocks = programs.run(algorithm, setting, [4], evaluate_at=every)
+    stages = [(progress.round, jax.device_get(progress.state), progress.ledgers) for progress in blocks]
+    again = programs.run(algorithm, setting, [4], evaluate_at=every, resume=programs.Resume(*stages[0]))
+    *_, last = again
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(last.state), stages[-1][1])
+    assert last.ledgers[0].totals == stages[-1][2][0].totals
+
+
+def test_seeds_one_after_another_equal_seeds_side_by_side(monkeypatch):
+    """A CPU runs them in the first way, accelerators in the second."""
+    setting = toy.setting(rounds=2)
+    algorithm = toy.algorithm("fedsparsify-global", setting)
+    *_, in_turn = programs.run(algorithm, setting, [3, 4], evaluate_at=programs.every(1))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    *_, together = programs.run(algorithm, setting, [3, 4], evaluate_at=programs.every(1))
+    toy.leaves_close(jax.device_get(in_turn.state), jax.device_get(together.state))
+    assert in_turn.ledgers[1].totals == together.ledgers[1].totals
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 10, 64])
+def test_every_test_example_counts_once_whatever_the_batch(batch_size):
+    data, setting = toy.dataset(), toy.setting()
+    variables = setting.model.init(jax.random.key(0))
+    evaluate = jax.jit(evaluation.make_evaluate(setting.model, setting.preprocess))
+    scores = evaluate(variables, evaluation.batched(data.x_test, data.y_test, batch_size))
+    outputs, _ = setting.model.apply(variables, jnp.asarray(data.x_test), train=False)
+    np.testing.assert_allclose(scores.accuracy, np.mean(np.argmax(outputs, -1) == data.y_test))
+    np.testing.assert_allclose(
+        scores.loss, np.mean(setting.model.loss(outputs, jnp.asarray(data.y_test))), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("batch_size", [3, 64])
+def test_examples_count_for_clients_as_much_as_is_said(batch_size):
+    data, setting = toy.dataset(), toy.setting()
+    variables = setting.model.init(jax.random.key(0))
+    share = np.random.default_rng(0).dirichlet(np.ones(len(data.y_test)))
+    evaluate = jax.jit(evaluation.make_evaluate(setting.model, setting.preprocess))
+    scores = evaluate(variables, evaluation.batched(data.x_test, data.y_test, batch_size, share))
+    outputs, _ = setting.model.apply(variables, jnp.asarray(data.x_test), train=False)
+    right = np.argmax(outputs, -1) == data.y_test
+    np.testing.assert_allclose(scores.client_accuracy, np.sum(share * right))
+    np.testing.assert_allclose(scores.accuracy, np.mean(right))
+
+
+def test_bfloat16_and_float32_learn_too():
+    with jax.enable_x64(False):
+        for dtype in (jnp.bfloat16, jnp.float32):
+            setting = toy.setting(dtype, rounds=15, client_lr=0.3)
+            server, row = final(setting, "fedsparsify-global", sparsity=0.5)
+            assert jax.tree.leaves(server.variables.params)[0].dtype == dtype
+            assert row["global_test_accuracy"] >= 0.8

@@ -1,0 +1,80 @@
+"""What all algorithms share: learning rates by round, server optimisers, amounts of local work, errors at the door."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from fedjax_sparse.devices import meshes
+from fedjax_sparse.errors import UsageError
+from fedjax_sparse.simulation.setting import make_loss, make_plan, make_server_optimizer, rate_by_round
+from fedjax_sparse.types import Batch
+from tests import toy
+
+
+def test_rates_by_round():
+    rate = rate_by_round(0.1, "decay:0.998", 500)
+    for t, expected in ((1, 0.1), (101, 0.081857), (251, 0.060623), (500, 0.036825)):
+        np.testing.assert_allclose(rate(jnp.int32(t)), expected, rtol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
+def test_server_optimizers_descend(name):
+    optimizer = make_server_optimizer(name, 0.1, 0.9)
+    w: Any = jnp.asarray([3.0, -2.0])
+    state = optimizer.init(w)
+    for _ in range(200):
+        updates, state = optimizer.update(2 * w, state, w)
+        w = optax.apply_updates(w, updates)
+    assert jnp.max(jnp.abs(jnp.asarray(w))) < 0.1
+
+
+def test_unknown_server_optimizer_names_the_nearest():
+    with pytest.raises(UsageError, match="did you mean 'adam'"):
+        make_server_optimizer("adaam", 0.1, 0.9)
+
+
+def test_steps_ask_for_enough_passes_of_the_smallest_client():
+    plan = make_plan(np.asarray([100, 7]), batch_size=4, epochs=None, steps=9)
+    assert plan.passes == 5  # nine steps at two a pass
+    assert plan.total_steps(jnp.int32(7)) == 9
+    with pytest.raises(UsageError, match="local-epochs"):
+        make_plan(np.asarray([5]), batch_size=4, epochs=None, steps=None)
+
+
+@pytest.mark.parametrize("chunk", [0, 5])
+def test_a_chunk_larger_than_the_cohort_is_refused(chunk):
+    with pytest.raises(UsageError, match="1 to 4"):
+        toy.setting(jnp.float32, chunk=chunk)
+
+
+@pytest.mark.parametrize(("count", "chunk"), [(1, 4), (2, 2), (3, 2), (4, 1)])
+def test_a_chunk_is_at_most_what_a_device_has_of_the_cohort(count, chunk):
+    assert toy.setting(jnp.float32, chunk=4, mesh=meshes.make_mesh(count)).chunk == chunk
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_a_loss_puts_the_model_in_training_mode_or_not(train):
+    setting, modes = toy.setting(jnp.float32), []
+
+    def apply(variables, x, *, train, **how):
+        modes.append(train)
+        return setting.model.apply(variables, x, train=train, **how)
+
+    loss = make_loss(setting.model._replace(apply=apply), setting.preprocess, train=train)
+    data = toy.dataset()
+    x, y = jnp.asarray(data.x_train[:4]), jnp.asarray(data.y_train[:4])
+    batch = Batch(x, y, jnp.ones(4, bool), jax.random.key(0), jnp.int32(0))
+    variables = setting.model.init(jax.random.key(1))
+    assert loss(variables, batch)[0] == setting.federation.loss(variables, batch)[0]  # it has no dropout
+    assert modes == [train]
+
+
+def test_statistics_are_counted_with_the_message():
+    setting = toy.setting(jnp.float32)
+    assert setting.federation.stats_size == 0
+    sizes = sum(leaf.size for leaf in jax.tree.leaves(setting.federation.params))
+    assert sizes == 4 * 5 + 5 + 5 * 3 + 3
