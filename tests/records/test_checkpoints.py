@@ -348,7 +348,7 @@ def test_a_run_killed_at_any_moment_of_a_save_can_go_on(
 SAVE_FOR_EVER = """
 import sys, pathlib, itertools
 import jax.numpy as jnp
-from fedjax_sparse import checkpoints
+from fedjax_sparse.records import checkpoints
 for step in itertools.count(1):
     checkpoints.save(pathlib.Path(sys.argv[1]), step, {"a": jnp.full(1000, step)}, {"round": step})
     print(step, flush=True)

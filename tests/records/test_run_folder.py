@@ -396,7 +396,7 @@ def test_tensorboard_writes_real_events(folder: RunFolder) -> None:
     pytest.importorskip("tensorboardX", reason="needs the extra fedjax-sparse[tensorboard]")
     code = """
 import sys, pathlib
-from fedjax_sparse import records
+from fedjax_sparse.records import run_folder
 folder = run_folder.RunFolder(pathlib.Path(sys.argv[1]))
 folder.sinks.append(run_folder.tensorboard_sink(folder))
 folder.append({"round": 5, "train_loss": 0.5, "flops": 10**30})

@@ -275,7 +275,7 @@ def test_neither_jax_nor_a_window(tmp_path):
     code = f"""
 import sys
 from pathlib import Path
-from fedjax_sparse import plotting
+from fedjax_sparse.results import figures
 assert "matplotlib" not in sys.modules
 figures.FIGURES = dict([*figures.FIGURES.items()][:1])
 figures.plot([Path({str(run)!r})], Path({str(tmp_path / "out")!r}))
