@@ -109,6 +109,13 @@ def test_dgc_tensors_of_one_dimension_go_dense_with_the_servers_momentum():
     assert twin.upload_bytes(shapes, 1.0) == 13 * 4
 
 
+def test_dgc_means_are_weighted_by_counts():
+    state, deltas = twin.init([np.zeros((1, 5)), np.zeros(5)], 2), {k: [-G[k][None], -G[k]] for k in (0, 1)}
+    state, _ = twin.run_round(state, (0, 1), deltas, ratio=0.2, momentum=0.9, counts=(1, 3))
+    close(state["x"][0], (-0.25, -0.45, 0, 0, 0))
+    close(state["x"][1], -0.25 * G[0] - 0.75 * G[1])
+
+
 def test_dgc_conserves_what_velocity_takes_in():
     rng = np.random.default_rng(2)
     u = v = total = sent = np.zeros(20)
@@ -155,8 +162,9 @@ def test_dgc_sampled_selection_accepts_resamples_and_lowers():
     assert twin.sampled_largest(rising, 10, 0.1, range(80, 90)) == list(range(89, 99))
     # 70 lets 31 pass: exact top-k of them.
     assert twin.sampled_largest(rising, 10, 0.1, range(60, 70)) == list(range(90, 100))
-    # 100 lets one pass, 80 lets 21 pass.
-    assert twin.sampled_largest(v, 10, 0.1, range(10)) == exact
+    # 100 lets one pass, .8 of it twelve.
+    steps = np.asarray([60.0] * 88 + [*range(81, 92)] + [100.0])
+    assert twin.sampled_largest(steps, 10, 0.1, [*range(9), 99]) == list(range(88, 98))
 
 
 def test_dgc_sampled_selection_gives_up_after_ten_reductions():

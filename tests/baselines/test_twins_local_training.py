@@ -33,3 +33,8 @@ def test_fedavg_is_scaffnew_without_controls():
     coins = [False, False, True] * 4
     run = proxskip_twin.scaffnew(exact, np.zeros(2), coins, clients=3, gamma=0.1, p=1 / 3, control=False)
     close(x, run.server)
+
+
+def test_local_training_follows_the_schedule_of_rounds():
+    models = local_training_twin.alone(START, golden, steps=(1, 2), lr=lambda t: 0.1 / (1 + t), rounds=2)
+    close(models, B * (1 - np.asarray([0.9 * 0.95, 0.7**2 * 0.85**2])))

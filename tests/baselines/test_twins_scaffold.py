@@ -145,6 +145,9 @@ def test_scaffold_quirks_change_the_golden_run_by_what_they_say():
     omega = (0.5, 1.5)
     weighted = scaffold([BOTH, BOTH], omega=omega)
     close(weighted[0][0]["c"], (0.5 * -0.95 + 1.5 * 5.1) / 2)
+    # Corrections of the second round: .95 + 3.5875 / .5 and -5.1 + 3.5875 / 1.5.
+    close(weighted[1][0]["x"], -7.3585 / 6)
+    close(weighted[1][0]["c_k"], (1.837, 19.513 / 6))
     assert not np.allclose(weighted[1][0]["x"], reference["x"])
     clipped, _ = scaffold([BOTH], clip_norm=1.0)[-1]
     close(clipped["x"], np.mean([0.19, -0.2]))  # gradients -1, -.9 stay; 6, then 5.7, go down to 1
