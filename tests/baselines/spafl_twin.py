@@ -14,6 +14,7 @@ filter or neuron, whose axis in the leaf is ``axis`` (0 in PyTorch, -1 in JAX). 
 
 ``window`` says where s_r passes: always (FMNIST code), or only where |mean |w| - tau| > 1 (CIFAR code: INSIDE OUT).
 ``through_weights=False`` leaves out s_r sign(w) / n_r, the path through mean |w| that the official code has.
+The official reset of a layer whose share of filters is at most 0.01 (its thresholds become 0) is left out.
 """
 
 from __future__ import annotations

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from tests.baselines import dispfl_twin as twin
-from tests.baselines.personal_twin import Gradient, Scores, cosine, dense, density, mean, quadratics, sgd
+from tests.baselines.personal_twin import (
+    Gradient,
+    Params,
+    Scores,
+    cosine,
+    dense,
+    density,
+    mean,
+    quadratics,
+    sgd,
+)
 
 SHAPES = [(6, 5), (5,), (8, 3), (3,)]
 
@@ -133,11 +143,16 @@ def test_one_round_by_hand():
     }
     # Consensus (1, 3, 6, 0: nobody's); under the own NEW mask (1, 0, 6, 0). Then one step towards (0, 9, 0, 5).
     grad = quadratics(np.ones((2, 4)), np.array([[0.0, 9, 0, 5], [0.0, 0, 0, 0]]))
-    state, before = twin.dispfl_round(
-        state, 0, 10, {0: [1]}, grad=grad, scores=grad_scores(grad), steps=1, lr=0.1
-    )
+    asked = []
+
+    def scores(client: int, params: Params) -> Params:
+        asked.append(params)
+        return grad_scores(grad)(client, params)
+
+    state, before = twin.dispfl_round(state, 0, 10, {0: [1]}, grad=grad, scores=scores, steps=1, lr=0.1)
     assert before[0][0].tolist() == [1, 0, 6, 0]
     assert np.allclose(state["w"][0][0], [0.9, 0, 5.4, 0], rtol=0, atol=1e-12)
+    assert asked == [state["w"][0]]  # the gradient is that of the trained model, nothing dropped yet
     assert state["shared"][0][0].tolist() == [True, False, True, False]
     assert state["mask"][0][0].tolist() == [False, True, True, False]
     assert state["w"][1][0].tolist() == [0, 4, 6, 0]

@@ -38,6 +38,11 @@ def test_the_golden_masks_penalty_and_thresholds():
     assert (new["w"][0][0] == W).all()
 
 
+def test_a_margin_of_zero_is_off():
+    (mask,) = twin.masks_of([np.array([[0.5, -0.5], [0.0, 0.0]])], [np.array([0.5, 0.0])], [True])
+    assert not mask.any()
+
+
 @pytest.mark.parametrize("axis", [0, -1])
 def test_the_golden_answer_to_the_thresholds(axis: int):
     w = W if axis == 0 else W.T

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.baselines import sub_fedavg_twin as twin
-from tests.baselines.personal_twin import density, mean, quadratics, sgd
+from tests.baselines.personal_twin import Params, density, mean, quadratics, sgd
 
 CLIENTS, SIZE, BIAS = 3, 40, 4
 PRUNABLE = [True, False]
@@ -58,6 +58,18 @@ def test_each_gate_alone_blocks_pruning(closed: dict):
     state, uploads = one_round(**closed)
     assert shares(state) == [1] * CLIENTS
     assert all(np.count_nonzero(upload[0]) == SIZE for upload in uploads)
+
+
+def test_the_accuracy_asked_for_is_that_of_the_trained_and_pruned_model():
+    asked = []
+
+    def accuracy(client: int, params: Params) -> float:
+        asked.append(params)
+        return 1.0
+
+    _, uploads = one_round(cohort=[2], accuracy=accuracy)
+    assert asked[0][0].tolist() == uploads[0][0].tolist()
+    assert np.count_nonzero(asked[0][0]) == SIZE - 2
 
 
 def test_the_distance_must_be_above_its_bound():
