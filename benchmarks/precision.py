@@ -21,7 +21,7 @@ import jax
 
 from benchmarks import timing
 from fedjax_sparse.config.run_config import configure
-from fedjax_sparse.experiments.runs import build
+from fedjax_sparse.experiments.building import build
 from fedjax_sparse.simulation import programs
 
 PRECISIONS: dict[str, dict[str, Any]] = {

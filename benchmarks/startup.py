@@ -31,12 +31,12 @@ def child(program: str) -> None:
     from fedjax_sparse import make_algorithm
     from fedjax_sparse.config.run_config import configure
     from fedjax_sparse.devices import compilation_cache
-    from fedjax_sparse.experiments import runs
+    from fedjax_sparse.experiments.building import build
     from fedjax_sparse.simulation import programs
 
     laps.append(time.perf_counter())
     if program == "digits":
-        built = runs.build(configure("fedsparsify-global"))
+        built = build(configure("fedsparsify-global"))
         algorithm, setting = built.algorithm, built.setting
     else:
         compilation_cache.enable(None)

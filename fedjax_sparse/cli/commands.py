@@ -201,10 +201,10 @@ class ResumeArguments:
 
 def _resume(args: Sequence[str]) -> int:
     given = _arguments(ResumeArguments, "resume", args)
-    from fedjax_sparse.experiments import runs
+    from fedjax_sparse.experiments import resuming
 
     processes = Cluster(given.coordinator, given.num_processes, given.process_id)
-    return runs.resume(Path(given.run), [PROG, "resume", *args], processes, given.chunk)
+    return resuming.resume(Path(given.run), [PROG, "resume", *args], processes, given.chunk)
 
 
 @dataclass(frozen=True)

@@ -61,3 +61,6 @@ class Cluster(Options):
     def alone(self) -> bool:
         """Whether this process is the only one."""
         return self.coordinator is None
+
+
+ALONE = Cluster()

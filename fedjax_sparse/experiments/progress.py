@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fedjax_sparse.costs.units import human_bytes
 
+STDERR = Console(stderr=True)
 PLAIN_LINES = 10  # how many lines a whole run prints where there is no terminal
 
 
@@ -76,3 +77,8 @@ def facts(rows: list[dict[str, Any]]) -> str:
     )
     traffic = human_bytes(mean("uplink_bytes") + mean("downlink_bytes"))
     return f"{score}  density {mean('density'):.3f}  {traffic} sent"
+
+
+def say(line: str) -> None:
+    """One line for the person at the terminal; standard output is left to results."""
+    STDERR.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -6,7 +6,7 @@ import pytest
 from fedjax_sparse.config import run_config
 from fedjax_sparse.data import client_test
 from fedjax_sparse.errors import UsageError
-from fedjax_sparse.experiments import runs
+from fedjax_sparse.experiments.building import build
 from fedjax_sparse.simulation import programs
 
 LABELS = np.repeat(np.arange(4, dtype=np.int32), 30)
@@ -48,7 +48,7 @@ def test_a_run_reports_it_for_both_of_sparsyfeds_models():
     made = run_config.configure(
         "sparsyfed", client_test_size=20, rounds=4, clients=6, cohort_size=3, partition="dirichlet"
     )
-    built = runs.build(made)
+    built = build(made)
     ((row,),) = programs.simulate(built.algorithm, built.setting, eval_every=4)
     assert 0 < row["client_test_accuracy"] <= 1
     assert 0 < row["server_client_test_accuracy"] <= 1
@@ -63,6 +63,4 @@ def test_sizes_out_of_range_are_refused(size, message):
 
 def test_problems_without_classes_are_refused():
     with pytest.raises(UsageError, match="needs one class for each example"):
-        runs.build(
-            run_config.configure("fedavg", dataset="synthetic/linear", model="linear", client_test_size=5)
-        )
+        build(run_config.configure("fedavg", dataset="synthetic/linear", model="linear", client_test_size=5))

@@ -11,7 +11,7 @@ from fedjax_sparse.clients import state_store
 from fedjax_sparse.config import run_config
 from fedjax_sparse.config.options import declared_options
 from fedjax_sparse.errors import UsageError
-from fedjax_sparse.experiments import runs
+from fedjax_sparse.experiments.building import build
 from fedjax_sparse.models import model as models
 from fedjax_sparse.models import spec
 
@@ -80,8 +80,8 @@ def test_models_of_the_files_have_the_published_sizes(stem, shape, count):
 
 def test_the_first_examples_in_their_order_scaled_to_the_unit_interval():
     small = {"clients": 4, "cohort_size": 2, "partition": "consecutive"}
-    part = runs.build(run_config.configure("flare", train_examples=101, scaling="unit", **small)).setting
-    whole = runs.build(run_config.configure("flare", **small)).setting
+    part = build(run_config.configure("flare", train_examples=101, scaling="unit", **small)).setting
+    whole = build(run_config.configure("flare", **small)).setting
     assert np.asarray(part.population.count).tolist() == [26, 25, 25, 25]
     np.testing.assert_array_equal(part.population.pool.x, whole.population.pool.x[:101])
     np.testing.assert_array_equal(part.population.index[1, :25], np.arange(26, 51))
@@ -92,7 +92,7 @@ def test_the_first_examples_in_their_order_scaled_to_the_unit_interval():
 
 
 def test_images_scaled_to_minus_one_and_one():
-    setting = runs.build(run_config.configure("fedavg", scaling="symmetric")).setting
+    setting = build(run_config.configure("fedavg", scaling="symmetric")).setting
     image, key = np.asarray(setting.population.pool.x[:3]), jax.random.key(0)
     np.testing.assert_allclose(
         setting.preprocess(image, key, False), (image / 255 - 0.5) / 0.5, rtol=1e-5, atol=1e-6
@@ -101,11 +101,11 @@ def test_images_scaled_to_minus_one_and_one():
 
 def test_more_examples_than_there_are_are_refused():
     with pytest.raises(UsageError, match=r"--train-examples = 10000 is out of range; allowed: \[1, "):
-        runs.build(run_config.configure("flare", train_examples=10_000))
+        build(run_config.configure("flare", train_examples=10_000))
 
 
 def test_client_states_that_do_not_fit_are_refused_before_anything_compiles(monkeypatch):
     monkeypatch.setattr(state_store, "available_memory", lambda devices: 10**6)
     with pytest.raises(UsageError, match=r"flare keeps .* GB for each of 20 clients.*such as fedavg"):
-        runs.build(run_config.configure("flare"))
-    runs.build(run_config.configure("fedavg"))
+        build(run_config.configure("flare"))
+    build(run_config.configure("fedavg"))

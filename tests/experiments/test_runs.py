@@ -16,7 +16,7 @@ import pytest
 
 from fedjax_sparse.cli.commands import main
 from fedjax_sparse.config import run_config
-from fedjax_sparse.experiments.runs import build
+from fedjax_sparse.experiments.building import build
 from fedjax_sparse.records import checkpoints, run_folder
 from fedjax_sparse.simulation import ledger, programs
 

@@ -13,7 +13,7 @@ from fedjax_sparse.clients import state_store
 from fedjax_sparse.config.run_config import configure
 from fedjax_sparse.devices import meshes
 from fedjax_sparse.errors import RunError
-from fedjax_sparse.experiments.runs import build, prepare
+from fedjax_sparse.experiments.building import build, prepare
 from fedjax_sparse.records import checkpoints
 from fedjax_sparse.simulation import evaluation, memory, programs, setting
 from tests import toy

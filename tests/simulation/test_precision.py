@@ -13,7 +13,7 @@ from fedjax_sparse.cli.commands import main
 from fedjax_sparse.config import registry
 from fedjax_sparse.config.run_config import configure
 from fedjax_sparse.errors import UsageError
-from fedjax_sparse.experiments.runs import build
+from fedjax_sparse.experiments.building import build
 from fedjax_sparse.models import model as models
 from fedjax_sparse.simulation import programs
 from tests import toy

@@ -1,0 +1,126 @@
+"""A prepared experiment from where it stands to its end, to a signal, or to divergence; recorded on the way."""
+
+import contextlib
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from fedjax_sparse.config import registry
+from fedjax_sparse.config.run_config import RunConfig
+from fedjax_sparse.data.population import Padding, padding
+from fedjax_sparse.devices import meshes
+from fedjax_sparse.experiments import interrupts
+from fedjax_sparse.experiments.building import Experiment, Ready
+from fedjax_sparse.experiments.progress import STDERR, display, facts, say
+from fedjax_sparse.records import run_folder
+from fedjax_sparse.records.recorder import Recorder
+from fedjax_sparse.records.run_folder import RunFolder
+from fedjax_sparse.results import figures
+from fedjax_sparse.simulation import memory, programs
+from fedjax_sparse.simulation.programs import Resume
+
+
+def drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None) -> int:
+    """Runs to the end, to a signal, or until every seed has diverged; records everything on the way."""
+    experiment = ready.experiment
+    config = experiment.config
+    say(ready.memory.describe())
+    save_at = programs.every(config.checkpoint_every)
+    for folder in recorder.folders:
+        folder.sinks.extend(_sinks(config, folder))
+    recorder.set_status("running")
+    done, stopping = start.round if start else 0, False
+    with (
+        memory.watched(experiment.setting.chunk, ready.memory),
+        interrupts.collected(say) as received,
+        display(STDERR, config.rounds, done) as shown,
+    ):
+        for progress in programs.run(
+            experiment.algorithm,
+            experiment.setting,
+            seeds_of(config),
+            evaluate_at=programs.every(config.eval_every),
+            stop_at=save_at,
+            resume=start,
+            program=ready.program,
+        ):
+            done = progress.round
+            recorder.record(progress, say)
+            shown.update(done, [row for row in progress.rows if row])
+            stopping = meshes.anywhere(bool(received))
+            if save_at(done) or done == config.rounds or stopping:
+                recorder.save(progress)
+            if stopping:
+                break
+    if stopping and done < config.rounds:
+        recorder.set_status(f"interrupted after round {done}")
+        say(f"stopped after round {done} of {config.rounds}; go on with: fedjax-sparse resume {out}")
+        return interrupts.EXIT_CODES[received[0] if received else signal.SIGTERM]
+    return finish(experiment, out, recorder)
+
+
+def finish(experiment: Experiment, out: Path, recorder: Recorder) -> int:
+    """Closes a run that came to its end; returns the exit code."""
+    recorder.set_status("finished")
+    _report(experiment, out, recorder)
+    return 0 if len(recorder.running) == len(recorder.folders) else 1
+
+
+def _report(experiment: Experiment, out: Path, recorder: Recorder) -> None:
+    """Prints what came of the run, and draws its figures."""
+    if jax.process_index():
+        return
+    rows = [rows[-1] for rows in (folder.rows() for folder in recorder.running) if rows]
+    if rows:
+        say(f"{facts(rows)}  in {rows[0]['wall_seconds']:.1f} s")
+        figures.plot([out], out / "figures")
+    if not registry.entry(experiment.config.algorithm).sets_its_steps:
+        say(padding_of_run(experiment).describe())
+    say(f"records and figures: {out}")
+
+
+def padding_of_run(experiment: Experiment) -> Padding:
+    """The work that padding wastes, over all rounds of the first seed, where clients do the local work of the plan."""
+    setting, seed = experiment.setting, experiment.config.seed
+    plan = setting.federation.plan
+    counts = np.append(setting.population.count, 0)  # an empty place holds nothing
+    rounds = []
+    for t in range(1, setting.federation.rounds + 1):
+        ids, present = setting.sampler.draw(seed, t)
+        held = np.where(present, counts[ids], 0)
+        rounds.append(
+            padding(
+                held,
+                batch_size=plan.batch_size,
+                epochs=plan.epochs,
+                steps=plan.steps,
+                chunk=setting.chunk,
+                devices=setting.devices,
+            )
+        )
+    return Padding(*map(sum, zip(*rounds, strict=True)))
+
+
+def _sinks(config: RunConfig, folder: RunFolder) -> list[run_folder.Sink]:
+    sinks = [run_folder.csv_sink(folder)] if config.log_csv else []
+    return [*sinks, run_folder.tensorboard_sink(folder)] if config.tensorboard else sinks
+
+
+def seeds_of(config: RunConfig) -> range:
+    """The seeds that a configuration asks for."""
+    return range(config.seed, config.seed + config.seeds)
+
+
+@contextlib.contextmanager
+def records_at(out: str | Path) -> Iterator[Path]:
+    """The run's folder; for the silent processes of a cluster, those after the first, a folder that is thrown away."""
+    if jax.distributed.is_initialized() and jax.process_index():
+        STDERR.quiet = True
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch)
+    else:
+        yield Path(out)

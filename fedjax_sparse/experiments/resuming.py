@@ -1,0 +1,61 @@
+"""A run that was stopped or killed goes on."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from fedjax_sparse.config import run_config as configs
+from fedjax_sparse.config.cluster import ALONE, Cluster
+from fedjax_sparse.devices import meshes
+from fedjax_sparse.devices.cluster import joined
+from fedjax_sparse.experiments.building import build, prepare
+from fedjax_sparse.experiments.driving import drive, finish, records_at
+from fedjax_sparse.experiments.progress import say
+from fedjax_sparse.records import run_folder
+from fedjax_sparse.records.recorder import Recorder
+from fedjax_sparse.simulation import programs
+
+
+def resume(
+    out: Path, command: Sequence[str], cluster: Cluster = ALONE, chunk: int | Literal["auto"] | None = None
+) -> int:
+    """Goes on with a run that was stopped or killed, bit for bit as if it never had been.
+
+    Args:
+        out: The run's folder, which all processes of a cluster can read.
+        command: As typed, for the manifest.
+        cluster: The processes that share the run.
+        chunk: Clients trained at once from here on, which changes only rounding; None for as many as before. The
+            run's configuration stays what it was.
+
+    Returns:
+        The exit code, as of `run`.
+
+    Raises:
+        UsageError: There is no run here, or its configuration was changed.
+        RunError: No checkpoint can be read.
+    """
+    table, _ = run_folder.open_run(out)
+    with joined(cluster, configs.from_toml_dict(table).devices), records_at(out) as here:
+        if here != out:
+            run_folder.copy_to_read(out, here)
+        meshes.anywhere(False)  # nobody changes the folder before all have read it
+        return _resume(here, command, chunk)
+
+
+def _resume(out: Path, command: Sequence[str], chunk: int | Literal["auto"] | None) -> int:
+    table, folders = run_folder.open_run(out)
+    recorder = Recorder(folders, table)
+    recorder.check_unchanged()
+    config = configs.from_toml_dict(table)
+    if chunk is not None:
+        config = dataclasses.replace(config, chunk=chunk)
+    experiment = build(config)
+    start = recorder.restore(programs.state_shapes(experiment.algorithm, experiment.setting), say)
+    for folder in folders:
+        folder.update_manifest(resumed=[*command])
+    say(f"resuming {out} after round {start.round if start else 0}")
+    if start and start.round == config.rounds:
+        return finish(experiment, out, recorder)
+    return drive(prepare(experiment, config.chunk), out, recorder, start)
