@@ -90,6 +90,7 @@ WITHOUT_JAX = [
     "records.run_folder",
     "results.figures",
     "results.reading",
+    "results.tables",
 ]
 
 

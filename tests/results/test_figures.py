@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fedjax_sparse.errors import RunError, UsageError
-from fedjax_sparse.results import figures, reading
+from fedjax_sparse.results import clients, figures, reading, tables
 
 
 def make_rows(rounds, offset=0.0, accuracy=True):
@@ -106,7 +106,7 @@ def test_table(drawn, capsys):
     assert one["uplink_bytes_mean"] == str(20 * 2**40 + 1)
     assert one["last_std"] == ""
     np.testing.assert_allclose(float(one["last10_mean"]), np.mean([0.1 + 0.01 * t for t in range(11, 21)]))
-    print(reading.format_table([reading.summarize(reading.read(folder), folder.name) for folder in folders]))
+    print(tables.format_table([tables.summarize(reading.read(folder), folder.name) for folder in folders]))
     assert [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()] == ["run", "three", "one"]
 
 
@@ -114,12 +114,10 @@ def test_table_as_text():
     one = {"flops": 3.407e12, "flops_dense": 4e12, "uplink_bytes": 550_859_160, "downlink_bytes": 999}
     costs = {name: np.array([value, value]) for name, value in one.items()}
     scores = {name: np.array([0.9, 0.92]) for name in ("best", "last10", "last")}
-    line = reading.Summary(
+    line = tables.Summary(
         "fedavg", 2, 60, "global_test_accuracy", **scores, density=np.array([0.05, 0.05]), **costs
     )
-    header, accuracy, loss = reading.format_table(
-        [line, line._replace(score="global_test_loss")]
-    ).splitlines()
+    header, accuracy, loss = tables.format_table([line, line._replace(score="global_test_loss")]).splitlines()
     assert header.split() == [
         "run",
         "seeds",
@@ -196,13 +194,13 @@ def test_clients_of_any_number(tmp_path, count):
     table = np.column_stack([np.arange(count), classes.sum(axis=1), classes])
     header = ",".join(["client", "examples", *(f"class_{k}" for k in range(10))])
     text = "\n".join([header, *(",".join(map(str, row)) for row in table.tolist())]) + "\n"
-    png, pdf, numbers = figures.clients(reading.Run(tmp_path, {}, [], text), tmp_path)
+    png, pdf, numbers = clients.draw(reading.Run(tmp_path, {}, [], text), tmp_path)
     assert (png.name, pdf.name, numbers.read_text()) == ("clients.png", "clients.pdf", text)
 
 
 def test_clients_without_classes(tmp_path):
     rows = "".join(f"{client},{client + 1}\n" for client in range(100))
-    files = figures.clients(reading.Run(tmp_path, {}, [], f"client,examples\n{rows}"), tmp_path)
+    files = clients.draw(reading.Run(tmp_path, {}, [], f"client,examples\n{rows}"), tmp_path)
     assert all(file.stat().st_size for file in files)
 
 
@@ -253,7 +251,7 @@ def test_bad_requests(tmp_path):
     with pytest.raises(UsageError, match=r"is not a run folder: it has no metrics\.jsonl"):
         figures.plot([tmp_path / "empty"], tmp_path)
     with pytest.raises(UsageError, match=r"no clients\.csv with the columns"):
-        figures.clients(reading.Run(tmp_path, {}, [], "name\n"), tmp_path)
+        clients.draw(reading.Run(tmp_path, {}, [], "name\n"), tmp_path)
 
 
 def test_runs_that_cannot_be_compared(tmp_path):
