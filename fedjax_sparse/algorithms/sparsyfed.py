@@ -4,89 +4,17 @@ With its nearest rivals, which are the same round with plain parameters: Top-K w
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
-from fedjax_sparse import errors, trees
-from fedjax_sparse.clients.local_training import identity, make_gradient
-from fedjax_sparse.clients.state_store import no_client_state
-from fedjax_sparse.config.cards.sparsyfed import FixedMask, PrunedUploads, SparsyFed, TopKWeights
-from fedjax_sparse.costs.counts import Report, subset_message
-from fedjax_sparse.server import aggregation
-from fedjax_sparse.server.optimizer import mask_moments, server_step, weighted_step
-from fedjax_sparse.sparsity import activations, consensus, masks, powerprop
-from fedjax_sparse.sparsity.schedules import round_pruned
-from fedjax_sparse.types import (
-    Algorithm,
-    Declared,
-    Federation,
-    Message,
-    Metrics,
-    PyTree,
-    State,
-    Variables,
-    Work,
-)
-
-MOST_MASKS = 32  # clients whose masks are held at once to be compared with each other
-
-
-class Server(NamedTuple):
-    """What the server keeps.
-
-    Attributes:
-        variables: The model; its parameters are raw (before the power), and zero where no client kept them.
-        opt: The server optimiser's state, zero there too.
-    """
-
-    variables: Variables
-    opt: PyTree
-
-
-class _Local(NamedTuple):
-    """What distinguishes the members of the family, all of it at the clients.
-
-    Attributes:
-        start: Initial weights -> the raw parameters that training starts from.
-        exponents: Raw params -> the power of each leaf, f[] or float; constant within a client's round.
-        project: Received params -> projection after each local step.
-        weight_gradient: Living entries i32[L] -> entries of each leaf whose gradient is computed, or the share of the
-            leaf's work that this takes.
-        pruned: Names of the kernels whose layers' inputs are pruned in the backward pass.
-        cached: Those of them that keep the threshold of their first batch.
-        floor: Fraction of the inputs kept at least.
-        tiers: (first id beyond the tier, sparsity) of groups of clients; empty where all have the same.
-    """
-
-    start: Callable[[PyTree], PyTree]
-    exponents: Callable[[PyTree], PyTree]
-    project: Callable[[PyTree], Callable[[PyTree], PyTree]]
-    weight_gradient: Callable[[jax.Array], jax.Array]
-    pruned: frozenset[str] = frozenset()
-    cached: frozenset[str] = frozenset()
-    floor: float = 1.0
-    tiers: tuple[tuple[int, float], ...] = ()
-
-
-class _Log(NamedTuple):
-    """What one client reports.
-
-    Attributes:
-        report: Its training.
-        sent: Prunable entries in its message, i32[].
-        metrics: Scalars by name.
-        mask: Their positions as bits, or `()`.
-    """
-
-    report: Report
-    sent: jax.Array
-    metrics: dict[str, jax.Array]
-    mask: Any
+from fedjax_sparse import trees
+from fedjax_sparse.clients.local_training import identity
+from fedjax_sparse.config.cards.sparsyfed import FixedMask, SparsyFed, TopKWeights
+from fedjax_sparse.rounds.pruned_uploads import LocalRules, pruned_uploads
+from fedjax_sparse.sparsity import masks, powerprop
+from fedjax_sparse.types import Algorithm, Federation, PyTree
 
 
 def sparsyfed(federation: Federation, hyper: SparsyFed) -> Algorithm:
@@ -159,7 +87,7 @@ def sparsyfed(federation: Federation, hyper: SparsyFed) -> Algorithm:
     sizes = np.array(trees.sizes(federation.params))
     inputs_pruned = np.array([name in axes for name in trees.names(powered)])
     least = np.where(inputs_pruned, np.ceil(hyper.activation_floor * sizes), sizes).astype(np.int32)
-    local = _Local(
+    local = LocalRules(
         start=start,
         exponents=exponents,
         project=lambda received: identity,
@@ -169,7 +97,7 @@ def sparsyfed(federation: Federation, hyper: SparsyFed) -> Algorithm:
         floor=hyper.activation_floor,
         tiers=hyper.tier_table,
     )
-    return _pruned_uploads(federation, hyper, local)
+    return pruned_uploads(federation, hyper, local)
 
 
 def topk_weights(federation: Federation, hyper: TopKWeights) -> Algorithm:
@@ -179,8 +107,8 @@ def topk_weights(federation: Federation, hyper: TopKWeights) -> Algorithm:
     kept, sent, deployed and logged is as there. References: the "Top-K" baseline of arXiv 2504.05153.
     """
     sizes = np.array(trees.sizes(federation.params), np.int32)
-    local = _Local(identity, _ones, lambda received: identity, lambda live: jnp.asarray(sizes))
-    return _pruned_uploads(federation, hyper, local)
+    local = LocalRules(identity, _ones, lambda received: identity, lambda live: jnp.asarray(sizes))
+    return pruned_uploads(federation, hyper, local)
 
 
 def fixed_mask(federation: Federation, hyper: FixedMask) -> Algorithm:
@@ -199,179 +127,9 @@ def fixed_mask(federation: Federation, hyper: FixedMask) -> Algorithm:
     def project(received):
         return functools.partial(masks.apply, masks.nonzero(received, among))
 
-    return _pruned_uploads(federation, hyper, _Local(identity, _ones, project, lambda live: live))
+    return pruned_uploads(federation, hyper, LocalRules(identity, _ones, project, lambda live: live))
 
 
 def _ones(params: PyTree) -> PyTree:
     """The exponents of plain parameters."""
     return jax.tree.map(lambda leaf: 1.0, params)
-
-
-def _pruned_uploads(federation: Federation, hyper: PrunedUploads, local: _Local) -> Algorithm:
-    """The shared round: clients train, prune and send; the server averages."""
-    optimizer = federation.server_optimizer
-    among = masks.prunable(federation.kinds, masks.SCOPES["kernels"])
-    kept, most, kept_of = _counts(federation, hyper.sparsity, local.tiers, among)
-    if hyper.log_masks and federation.cohort_size > MOST_MASKS:
-        raise errors.UsageError(
-            f"--cohort-size = {federation.cohort_size} is too large for --log-masks; allowed: 1 to {MOST_MASKS}"
-        )
-    work = _client_work(federation, local, among, kept_of, hyper.log_masks)
-
-    def init(variables, key):
-        del key
-        params = local.start(variables.params)
-        return Server(variables._replace(params=params), optimizer.init(params))
-
-    def merge(server, total, votes, cohort):
-        variables, opt = server_step(optimizer, server.variables, server.opt, total, cohort.weight)
-        # Where nobody came, everything stays.
-        union = aggregation.vote(votes, jnp.any(cohort.present).astype(jnp.int32))
-        params = masks.apply(union, variables.params)
-        return Server(variables._replace(params=params), mask_moments(optimizer, opt, union))
-
-    def round_fn(state, cohort, t, key):
-        before = state.server
-        (total, votes), client_states, log = federation.over_clients(
-            work, (before, t), state.client, cohort, key
-        )
-        after = merge(before, total, votes, cohort)
-        metrics = log.metrics | _server_metrics(before.variables, after.variables, among)
-        if hyper.log_masks:
-            metrics["mask_iou_pairs"] = consensus.iou_with_others(log.mask, cohort.present)
-        living = masks.count(masks.nonzero(before.variables.params, among), among)
-        up = _message(federation, among, log.sent, cohort.present)
-        down = _message(federation, among, living, cohort.invited)
-        return State(after, client_states), Metrics(up, down, log.report.work, log.report.loss, metrics)
-
-    def of_model(server):
-        params = server.variables.params
-        return server.variables._replace(params=powerprop.effective(params, local.exponents(params)))
-
-    def model(server, client_state):
-        del client_state
-        params = _prune(server.variables.params, kept, among)
-        return of_model(server._replace(variables=server.variables._replace(params=params)))
-
-    how = "bounded" if local.tiers else "exact"
-    declared = (
-        Declared("upload", how, lambda t: most, among),
-        Declared("deployed", how, lambda t: kept, among),
-    )
-    return Algorithm(init, no_client_state, None, round_fn, model, of_model, declared)
-
-
-def _client_work(
-    federation: Federation,
-    local: _Local,
-    among: PyTree,
-    kept_of: Callable[[jax.Array], ArrayLike],
-    log_masks: bool,
-) -> Callable:
-    """A client's part of the round: it trains, prunes and sends. What `over_clients` runs, see there."""
-    loss = activations.with_pruned_activations(federation.loss, local.pruned, local.floor)
-
-    def work(shared, client_state, client, key):
-        server, t = shared
-        received, k = server.variables, kept_of(client.id)
-        params = received.params
-        if local.tiers:
-            params = _prune(params, jnp.where(t > 1, k, trees.size(params)), among)
-        exponents = local.exponents(params)
-
-        def of_weights(variables, batch):
-            weights = powerprop.effective(variables.params, exponents)
-            return loss(variables._replace(params=weights), batch)
-
-        start = activations.remember(Variables(params, received.stats), local.cached)
-        trained = federation.train(make_gradient(of_weights), start, client, t, key, local.project(params))
-        after = activations.forget(trained.variables)
-        sent = after._replace(params=_prune(after.params, k, among))
-        support = masks.nonzero(sent.params, among)
-        live = trees.count_nonzero(after.params)
-        report = Report(
-            trained.loss, Work(trained.examples, trained.steps, live, live, local.weight_gradient(live))
-        )
-        log = _Log(
-            report,
-            masks.count(support, among),
-            _client_metrics(received, after, sent, among),
-            consensus.bits(support, among) if log_masks else (),
-        )
-        votes = jax.tree.map(lambda mask: mask.astype(jnp.int32), support)
-        return (weighted_step(sent, received, client.weight), votes), client_state, log
-
-    return work
-
-
-def _counts(
-    federation: Federation, sparsity: float, tiers: tuple[tuple[int, float], ...], among: PyTree
-) -> tuple[int, int, Callable[[jax.Array], ArrayLike]]:
-    """Entries kept in the deployed model, at most in an upload, and by a client: id -> i32[].
-
-    Raises:
-        UsageError: A sparsity keeps nothing, or the tiers leave clients out.
-    """
-    total = sum(masks.prunable_sizes(federation.params, among))
-
-    def count(sparsity):
-        kept = round_pruned(total, sparsity)
-        if kept < 1:
-            raise errors.UsageError(
-                f"sparsity {sparsity} keeps none of the model's {total} prunable entries; allowed: at least 1 kept"
-            )
-        return kept
-
-    if not tiers:
-        return count(sparsity), count(sparsity), lambda client_id: count(sparsity)
-    bounds, kept = np.array([bound for bound, _ in tiers]), np.array([count(s) for _, s in tiers], np.int32)
-    if bounds[-1] < federation.population:
-        raise errors.UsageError(
-            f"--tiers end at client {bounds[-1]}; allowed: a last bound of at least --clients = {federation.population}"
-        )
-
-    def kept_of(client_id):
-        tier = jnp.searchsorted(jnp.asarray(bounds), client_id, side="right")
-        return jnp.asarray(kept)[tier]  # an empty place, with the id N, may get the last tier's
-
-    return count(sparsity), int(kept.max()), kept_of
-
-
-def _prune(params: PyTree, k: ArrayLike, among: PyTree) -> PyTree:
-    """Zero but for the `k` chosen entries of largest magnitude."""
-    return masks.apply(masks.magnitude(params, k, among), params)
-
-
-def _message(federation: Federation, among: PyTree, living: jax.Array, to: jax.Array) -> Message:
-    """Living entries with their positions among all prunable ones, and everything else as it is."""
-    universe = sum(masks.prunable_sizes(federation.params, among))
-    size = trees.size(federation.params) + federation.stats_size
-    return subset_message(size, living, universe, to, beside=size - universe)
-
-
-def _client_metrics(
-    received: Variables, trained: Variables, sent: Variables, among: PyTree
-) -> dict[str, jax.Array]:
-    before, during, after = (masks.nonzero(model.params, among) for model in (received, trained, sent))
-    return {
-        **consensus.regrowth(before, during, after, among)._asdict(),
-        "mask_iou_client": masks.iou(before, after, among),
-        "mask_iou_client_all": _iou_of_all(received, sent),
-    }
-
-
-def _server_metrics(before: Variables, after: Variables, among: PyTree) -> dict[str, jax.Array]:
-    old, new = masks.nonzero(before.params, among), masks.nonzero(after.params, among)
-    leaves = zip(trees.names(new), masks.density(new), jax.tree.leaves(among), strict=True)
-    return {
-        "mask_iou_rounds": masks.iou(old, new, among),
-        "mask_iou_rounds_all": _iou_of_all(before, after),
-        "server_density_prunable": masks.count(new, among) / sum(masks.prunable_sizes(new, among)),
-        **{f"density/{name}": density for name, density, chosen in leaves if chosen},
-    }
-
-
-def _iou_of_all(a: Variables, b: Variables) -> jax.Array:
-    """Intersection over union of what is not zero, in parameters and statistics alike."""
-    everywhere = jax.tree.map(lambda leaf: True, a)
-    return masks.iou(masks.nonzero(a, everywhere), masks.nonzero(b, everywhere), everywhere)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from fedjax_sparse import trees
-from fedjax_sparse.algorithms.sparsyfed import Server
 from fedjax_sparse.clients.local_training import shuffled_rows
 from fedjax_sparse.config import registry
 from fedjax_sparse.config import run_config as configs
@@ -21,6 +20,7 @@ from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.datasets import Dataset
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.models import model as models
+from fedjax_sparse.rounds.pruned_uploads import Server
 from fedjax_sparse.server.optimizer import mask_moments
 from fedjax_sparse.simulation import programs
 from fedjax_sparse.simulation.setting import Setting, make_setting
