@@ -1,6 +1,5 @@
 """What the twins of baselines with one global model share: counts by score, masks, means and masked SGD, in NumPy.
 
-
 A model is a list of float64 arrays (leaves); `prunable[i]` says whether leaf i may be pruned. Masks are lists of bool
 arrays, one for every leaf, all True where a leaf is not prunable. Slow on purpose: one client, one step after another.
 """
@@ -67,10 +66,15 @@ def pool_size(params: Leaves, prunable: Sequence[bool]) -> int:
     return sum(w.size for w, may in zip(params, prunable, strict=True) if may)
 
 
+def number_zeroed(size: int, sparsity: float) -> int:
+    """round(s N) with Python's round, as torch's pruning counts."""
+    return round(sparsity * size)
+
+
 def global_prune(params: Leaves, prunable: Sequence[bool], sparsity: float) -> Leaves:
-    """Zero the round(s N) smallest magnitudes of all prunable leaves together (Python's round, as torch's pruning)."""
+    """Zero the round(s N) smallest magnitudes of all prunable leaves together."""
     size = pool_size(params, prunable)
-    return masked(params, largest_of_pool(absolute(params), prunable, size - round(sparsity * size)))
+    return masked(params, largest_of_pool(absolute(params), prunable, size - number_zeroed(size, sparsity)))
 
 
 def weighted_mean(trees: Sequence[Leaves], weights: Sequence[float]) -> Leaves:
