@@ -1,10 +1,10 @@
 """Checkpoints: the state of a run on disk, there completely or not at all, and never silently wrong.
 
-    FOLDER/<step>/arrays/           every leaf that holds anything, written by Orbax
+    FOLDER/<step>/arrays.npz        every leaf
     FOLDER/<step>/checkpoint.json   the metric, the extra values, and each leaf's path, shape and dtype
-    FOLDER/<step>/sha256.json       the SHA-256 of every other file
+    FOLDER/<step>/sha256.json       the SHA-256 of the other files
 
-Orbax restores a flipped byte without a word, so every digest is compared before anything is read.
+What was written is read back before it counts, and every digest is compared before anything is restored.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedjax_sparse.errors import RunError, UsageError
+from fedjax_sparse.records import arrays
 
-if TYPE_CHECKING:  # JAX and Orbax take a second to import, and whoever only lists steps needs neither
+if TYPE_CHECKING:  # JAX takes a second to import, and whoever only lists steps does not need it
     from fedjax_sparse.types import PyTree
 
-_ARRAYS, _CONTENTS, _DIGESTS, _SCRATCH = "arrays", "checkpoint.json", "sha256.json", "unfinished-"
+_ARRAYS, _CONTENTS, _DIGESTS, _SCRATCH = "arrays.npz", "checkpoint.json", "sha256.json", "unfinished-"
+_KEYS = {"metric", "extra", "leaves"}  # of checkpoint.json
 
 
 def save(
@@ -35,19 +37,21 @@ def save(
 ) -> None:
     """Writes a checkpoint, then removes those that it makes superfluous.
 
-    It is written in a scratch folder and renamed when complete, so a run killed at any moment leaves usable
-    checkpoints behind. Kept are the last two and the best one (the earlier of equals). Checkpoints of later steps
-    belong to a future that is being replaced, because the run was resumed from before them: they go too.
+    It is written in a scratch folder, read back, and renamed when that has shown it to be complete, so a run killed at
+    any moment leaves usable checkpoints behind. Kept are the last two and the best one (the earlier of equals).
+    Checkpoints of later steps belong to a future that is being replaced, because the run was resumed from before them:
+    they go too.
 
     Args:
         folder: Where a run's checkpoints lie; made if it is not there.
         step: At least 0. A checkpoint of the same step is replaced.
-        state: Pytree of JAX or NumPy arrays, not all of size zero; random keys as `jax.random.key_data`.
+        state: Pytree of JAX or NumPy arrays; random keys as `jax.random.key_data`.
         extra: What else has to survive, as JSON knows it; integers may have any size.
         metric: Higher is better; None or NaN is never the best.
 
     Raises:
-        RunError: The disk is full or not writable; the checkpoints that were there are untouched.
+        RunError: The disk is full or not writable, or does not give back what was written; the checkpoints that were
+            there are untouched.
     """
     target = folder / str(step)
     try:
@@ -59,14 +63,20 @@ def save(
             new = scratch / "new"
             new.mkdir()
             _write_arrays(new / _ARRAYS, state)
-            _write_json(new / _CONTENTS, {"metric": metric, "extra": extra, "leaves": _describe(state)})
-            _write_json(new / _DIGESTS, _digests(new))
+            contents = _json({"metric": metric, "extra": extra, "leaves": _describe(state)})
+            digests = {_ARRAYS: _digest(new / _ARRAYS), _CONTENTS: hashlib.sha256(contents).hexdigest()}
+            _write(new / _CONTENTS, contents)
+            _write(new / _DIGESTS, _json(digests))
+            if damage := _damage(new):
+                raise OSError(damage)
             if target.exists():
                 target.rename(scratch / "replaced")
             new.rename(target)
             _prune(folder, step, scratch)
-    except (OSError, ValueError) as error:  # Orbax reports a failed write as a ValueError
-        raise RunError(f"cannot write checkpoint {target}: {error}") from error
+    except OSError as error:
+        raise RunError(
+            f"cannot write checkpoint {target} ({_reason(error)}); those before it are kept"
+        ) from error
 
 
 def restore(
@@ -99,7 +109,11 @@ def restore(
     checkpoint = folder / str(step)
     contents = _read_contents(checkpoint)
     _check_fit(checkpoint, contents["leaves"], _describe(template))
-    return step, _read_arrays(checkpoint / _ARRAYS, template), contents["extra"]
+    try:
+        state = _read_arrays(checkpoint / _ARRAYS, template)
+    except OSError as error:
+        raise RunError(f"checkpoint {checkpoint} cannot be read: {_reason(error)}") from error
+    return step, state, contents["extra"]
 
 
 def read_extra(folder: Path, step: int) -> dict[str, Any]:
@@ -116,7 +130,8 @@ def read_extra(folder: Path, step: int) -> dict[str, Any]:
 
 def steps(folder: Path) -> list[int]:
     """The steps of all checkpoints that were once complete, ascending; damage since then is not looked for."""
-    return sorted(int(entry.name) for entry in folder.glob("*") if entry.name.isdecimal())
+    numbers = (entry.name for entry in folder.glob("*") if entry.name.isdecimal())
+    return sorted(int(name) for name in numbers if name == str(int(name)))
 
 
 def common_step(folders: Sequence[Path], *, report: Callable[[str], Any] = warnings.warn) -> int:
@@ -161,20 +176,23 @@ def _damage(checkpoint: Path) -> str | None:
     """One line on what is wrong with a checkpoint's files; None if all are as they were written."""
     try:
         written = _read_digests(checkpoint)
-        found = _digests(checkpoint)
-    except (OSError, ValueError) as error:
-        return f"checkpoint {checkpoint} cannot be read: {error}"
-    wrong = [name for name, digest in written.items() if found.get(name) != digest]
-    if not wrong:
-        return None
-    what = "is not what was written" if wrong[0] in found else "is missing"
-    return f"checkpoint {checkpoint} is damaged: {wrong[0]} {what}"
+        wrong = next((name for name in written if not (checkpoint / name).is_file()), None)
+        if wrong is not None:
+            return f"checkpoint {checkpoint} is damaged: {wrong} is missing"
+        wrong = next((name for name in written if _digest(checkpoint / name) != written[name]), None)
+        if wrong is not None:
+            return f"checkpoint {checkpoint} is damaged: {wrong} is not what was written"
+        _read_contents(checkpoint)
+    except (OSError, ValueError, RecursionError) as error:
+        return f"checkpoint {checkpoint} cannot be read: {_reason(error)}"
+    return None
 
 
-def _digests(checkpoint: Path) -> dict[str, str]:
-    """The SHA-256 of every file but the one that records them, by relative path."""
-    files = (file for file in sorted(checkpoint.rglob("*")) if file.is_file() and file.name != _DIGESTS)
-    return {file.relative_to(checkpoint).as_posix(): _digest(file) for file in files}
+def _reason(error: Exception) -> str:
+    """What an error says, without the path that the line names already."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return f"{Path(error.filename).name} is missing"
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _digest(path: Path) -> str:
@@ -183,9 +201,9 @@ def _digest(path: Path) -> str:
 
 
 def _read_digests(checkpoint: Path) -> dict[str, str]:
-    digests = json.loads((checkpoint / _DIGESTS).read_bytes())
-    if not isinstance(digests, dict) or _CONTENTS not in digests:
-        raise ValueError(f"{_DIGESTS} is not what was written")
+    digests = _read_json((checkpoint / _DIGESTS).read_bytes(), _DIGESTS)
+    if digests.keys() != {_ARRAYS, _CONTENTS}:
+        raise ValueError(f"{_DIGESTS} does not name {_ARRAYS} and {_CONTENTS}, the files of this version")
     return digests
 
 
@@ -193,7 +211,20 @@ def _read_contents(checkpoint: Path) -> dict[str, Any]:
     content = (checkpoint / _CONTENTS).read_bytes()
     if hashlib.sha256(content).hexdigest() != _read_digests(checkpoint)[_CONTENTS]:
         raise ValueError(f"{_CONTENTS} is not what was written")
-    return json.loads(content)
+    contents = _read_json(content, _CONTENTS)
+    if contents.keys() != _KEYS:
+        raise ValueError(f"{_CONTENTS} holds {sorted(contents)}, not {sorted(_KEYS)}")
+    return contents
+
+
+def _read_json(content: bytes, name: str) -> dict[str, Any]:
+    try:
+        read = json.loads(content)
+    except (ValueError, RecursionError):
+        read = None
+    if not isinstance(read, dict):
+        raise ValueError(f"{name} is not a JSON object")
+    return read
 
 
 def _metric(checkpoint: Path) -> float | None:
@@ -204,9 +235,13 @@ def _metric(checkpoint: Path) -> float | None:
         return None
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        json.dump(content, file)
+def _json(content: dict[str, Any]) -> bytes:
+    return json.dumps(content).encode()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
@@ -236,44 +271,25 @@ def _leaf(description: list | None) -> str:
     return f"{path} {dtype}[{','.join(map(str, shape))}]"
 
 
-def _write_arrays(folder: Path, state: PyTree) -> None:
-    """Writes the leaves under their numbers, without those of size zero, which Orbax does not bring back."""
+def _write_arrays(path: Path, state: PyTree) -> None:
     import jax
 
     leaves = [np.asarray(leaf) for leaf in jax.device_get(jax.tree.leaves(state))]
-    needed, free = sum(leaf.nbytes for leaf in leaves), shutil.disk_usage(folder.parent).free
-    if needed > free:  # Orbax would fail as well, but with a traceback for every leaf
+    needed, free = sum(leaf.nbytes for leaf in leaves), shutil.disk_usage(path.parent).free
+    if needed > free:  # said before the disk is filled to the brim
         raise OSError(f"{needed:,} bytes are needed, {free:,} are free")
-    with _orbax() as writer:
-        writer.save(folder.absolute(), {str(i): leaf for i, leaf in enumerate(leaves) if leaf.size})
+    arrays.write(path, leaves)
 
 
-def _orbax() -> Any:
-    """A checkpointer of this process alone: by default, Orbax would wait for all processes of a cluster."""
-    import jax
-    import orbax.checkpoint as ocp
-
-    me = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
-    )
-    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
-    return ocp.Checkpointer(handler, multiprocessing_options=alone)
-
-
-def _read_arrays(folder: Path, template: PyTree) -> PyTree:
+def _read_arrays(path: Path, template: PyTree) -> PyTree:
     """Reads what `_write_arrays` wrote into the structure and onto the devices of the template."""
     import jax
 
-    with _orbax() as reader:
-        saved = reader.restore(folder.absolute())
-
-    def value(number: int, leaf: Any) -> Any:
-        array = saved[str(number)] if leaf.size else np.empty(leaf.shape, leaf.dtype)
+    def placed(leaf: Any, array: np.ndarray) -> Any:
         if not isinstance(leaf, jax.Array):
             return array
         # An array that is not committed to a device must stay so, or it can no longer meet those of a mesh.
         return jax.device_put(array, leaf.sharding) if leaf.committed else jax.numpy.array(array)
 
     leaves, structure = jax.tree.flatten(template)
-    return jax.tree.unflatten(structure, [value(number, leaf) for number, leaf in enumerate(leaves)])
+    return jax.tree.unflatten(structure, map(placed, leaves, arrays.read(path, leaves)))

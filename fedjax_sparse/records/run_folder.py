@@ -40,7 +40,7 @@ METRICS = "metrics.jsonl"
 CLIENTS = "clients.csv"
 CHECKPOINTS = "checkpoints"
 
-DISTRIBUTIONS = ("fedjax-sparse", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
+DISTRIBUTIONS = ("fedjax-sparse", "jax", "jaxlib", "flax", "optax", "numpy")
 
 Row = Mapping[str, Any]
 Sink = Callable[[Row], None]
