@@ -242,6 +242,7 @@ class Algorithm(NamedTuple):
         model: (server state, client state) -> the variables that this client would deploy.
         server_model: server state -> the server's own variables, where they differ from what is deployed; else None.
         declared: What is sparse after every round.
+        personal: Whether clients deploy different models, so that each is tested by itself.
     """
 
     init: Callable[[Variables, jax.Array], PyTree]
@@ -251,3 +252,4 @@ class Algorithm(NamedTuple):
     model: Callable[[PyTree, PyTree], Variables]
     server_model: Callable[[PyTree], Variables] | None = None
     declared: tuple[Declared, ...] = ()
+    personal: bool = False
