@@ -40,8 +40,8 @@ def _datasets() -> Rows:
 
 def _models() -> Rows:
     return [
-        {"name": name, "description": description, "parameters": parameters}
-        for name, (description, _, parameters) in models.MODELS.items()
+        {"name": name, "description": card.description, "parameters": card.parameters, "task": card.task}
+        for name, card in models.MODELS.items()
     ]
 
 

@@ -37,7 +37,7 @@ from fedjax_sparse.config.options import (
     option,
 )
 from fedjax_sparse.costs import prices
-from fedjax_sparse.data import partition, sampling
+from fedjax_sparse.data import datasets, partition, sampling
 from fedjax_sparse.models import spec
 
 MAX_SEED = 2**31 - 1
@@ -81,9 +81,14 @@ class RunConfig(Options):
         None, "folder of data sets; by default the environment's FEDJAX_SPARSE_DATA"
     )
     cache_dir: str | None = option(None, "folder for arrays read once; by default the user's cache folder")
+    task: Literal["auto", "classification", "regression"] = option(
+        "auto",
+        "what targets are taken as where they could be both; auto: what the model is for, or their form says",
+    )
     model: str = option(
-        "mlp",
-        "a model (`fedjax-sparse list models`), with options as in resnet18:norm=batch, mlp:hidden=200x100",
+        models.AUTO,
+        "a model (`fedjax-sparse list models`), with options as in resnet18:norm=batch, mlp:hidden=200x100; "
+        "auto: mlp, or linear for a regression, gru for text",
     )
     train_examples: int | None = option(
         None, "train on the first so many examples of the data set only", allowed=AT_LEAST_ONE
@@ -190,12 +195,15 @@ def check(config: RunConfig) -> None:
             f"hyper = {config.hyper!r} does not belong to {config.algorithm}; allowed: {expected.__name__}"
         )
     for flag, name, table in (
-        ("--model", spec.parse(config.model)[0], models.MODELS),
+        ("--model", spec.parse(config.model)[0], (models.AUTO, *models.MODELS)),
         ("--partition", config.partition, partition.PARTITIONS),
         ("--encoding", config.encoding, prices.ENCODINGS),
     ):
         if name not in table:
             errors.unknown_name(flag, name, table)
+    model, task = spec.parse(config.model)[0], datasets.known_task(config.dataset, config.task)
+    if model != models.AUTO and task is not None:
+        models.check_task(model, models.MODELS[model].task, task, config.dataset)
     last_seed = config.seed + config.seeds - 1
     if last_seed > MAX_SEED:
         raise errors.UsageError(f"--seed + --seeds - 1 = {last_seed} is out of range; allowed: {SEED}")

@@ -14,7 +14,7 @@ import numpy as np
 
 from fedjax_sparse.data.files import Arrays
 
-_LAYOUT = 1  # raised whenever a reader's result changes
+_LAYOUT = 2  # raised whenever a reader's result changes
 _INDEX = "index.json"
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedjax_sparse.data.arrays import Dataset
+from fedjax_sparse.data.arrays import Dataset, Task
 from fedjax_sparse.errors import unknown_name
 
 
@@ -117,10 +117,11 @@ def _smooth(coarse: np.ndarray, size: int) -> np.ndarray:
 
 
 class Problem(NamedTuple):
-    """A synthetic problem: one line about it, and the function that makes it."""
+    """A synthetic problem: one line about it, the function that makes it, and what is predicted."""
 
     description: str
     make: Callable[[], Dataset]
+    task: Task = "classification"
 
 
 SYNTHETIC: dict[str, Problem] = {
@@ -131,7 +132,7 @@ SYNTHETIC: dict[str, Problem] = {
         "badly scaled logistic regression, 30 features, 10 natural clients of 50, 2 classes", logistic
     ),
     "synthetic/linear": Problem(
-        "least squares, 20 features, 10 natural clients of 10 to 100, regression", linear
+        "least squares, 20 features, 10 natural clients of 10 to 100, regression", linear, "regression"
     ),
 }
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -91,22 +90,15 @@ def _dense(table: Sparse, features: int) -> np.ndarray:
     return x
 
 
-def _targets(train: np.ndarray, test: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Integer labels become classes 0, 1, ... in ascending order; others are targets of a regression."""
-    if not np.array_equal(train, np.rint(train)):
-        return train.astype(np.float32), test.astype(np.float32)
-    classes = np.unique(train)
-    if len(unknown := np.setdiff1d(test, classes)):
-        raise UsageError(f"{where}: label {unknown[0]:g} is not among those of the training set")
-    return np.searchsorted(classes, train).astype(np.int32), np.searchsorted(classes, test).astype(np.int32)
-
-
 def parse_libsvm_set(blobs: Sequence[Blob], features: int | None = None) -> Arrays:
     """A training file, and a test file or every fifth row of the training file.
 
     Args:
         blobs: One file or two.
         features: D; by default the largest index found.
+
+    Returns:
+        Labels are as in the files: i64[M] where all are whole numbers, else f64[M].
     """
     tables = [parse_libsvm(blob) for blob in blobs]
     width = features or max(1, *(table.features for table in tables))
@@ -116,13 +108,21 @@ def parse_libsvm_set(blobs: Sequence[Blob], features: int | None = None) -> Arra
     else:
         held = np.arange(len(x)) % TEST_EVERY == TEST_EVERY - 1
         x_train, x_test, label_train, label_test = x[~held], x[held], label[~held], label[held]
-    y_train, y_test = _targets(label_train, label_test, blobs[-1].where)
-    return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
+    if all(np.array_equal(label, np.rint(label)) for label in (label_train, label_test)):
+        label_train, label_test = label_train.astype(np.int64), label_test.astype(np.int64)
+    return {"x_train": x_train, "y_train": label_train, "x_test": x_test, "y_test": label_test}
 
 
 def libsvm(*files: str, features: int) -> tuple[Format, ...]:
-    """A published data set of known width."""
-    return (Format(files, partial(parse_libsvm_set, features=features)),)
+    """A published classification set of known width; labels become 0, 1, ... in ascending order."""
+
+    def parse(blobs: Sequence[Blob]) -> Arrays:
+        arrays = parse_libsvm_set(blobs, features)
+        _, classes = np.unique(np.concatenate([arrays["y_train"], arrays["y_test"]]), return_inverse=True)
+        train = len(arrays["y_train"])
+        return arrays | {"y_train": classes[:train], "y_test": classes[train:]}
+
+    return (Format(files, parse),)
 
 
 # npz files of the user's own.
@@ -142,7 +142,8 @@ def parse_npz(blob: Blob) -> Arrays:
     for split in ("train", "test"):
         x, y = f"x_{split}", f"y_{split}"
         arrays[x] = _own_x(f"{blob.where}: {x}", arrays[x], arrays[y])
-        arrays[y] = _own_y(f"{blob.where}: {y}", arrays[y])
+        if arrays[x].dtype.kind == "i":  # text
+            arrays[y] = _int32(f"{blob.where}: {y}", arrays[y])
     if "client_train" in arrays:
         arrays["client_train"] = _int32(f"{blob.where}: client_train", arrays["client_train"])
     return arrays
@@ -166,12 +167,6 @@ def _own_x(where: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return _int32(where, x)
     allowed = "uint8 images [M, H, W] or [M, H, W, C], floating-point features [M, D], integer text [M, T] like its y"
     raise UsageError(f"{where} is {x.dtype} of shape {x.shape}; allowed: {allowed}")
-
-
-def _own_y(where: str, y: np.ndarray) -> np.ndarray:
-    if y.dtype.kind == "f":
-        return y.astype(np.float32)
-    return _int32(where, y)
 
 
 def _int32(where: str, array: np.ndarray) -> np.ndarray:

@@ -15,8 +15,8 @@ from fedjax_sparse.config.run_config import RunConfig
 from fedjax_sparse.data import client_test, datasets
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.devices import compilation_cache, meshes
+from fedjax_sparse.models import AUTO, MODELS, USUAL, check_task, spec
 from fedjax_sparse.models import model as models
-from fedjax_sparse.models import spec
 from fedjax_sparse.models.model import Model
 from fedjax_sparse.simulation import memory, programs
 from fedjax_sparse.simulation.memory import Estimate
@@ -56,9 +56,8 @@ def build(config: RunConfig) -> Experiment:
         UsageError: The data set, the partition or the model cannot be had as configured.
     """
     _set_up_jax(config)
-    dataset = _as_configured(
-        datasets.load(config.dataset, data_dir=config.data_dir, cache_dir=config.cache_dir), config
-    )
+    dataset = _as_configured(_dataset(config), config)
+    config = dataclasses.replace(config, model=_model_name(config, dataset))
     population = populations.make_population(
         dataset,
         config.partition,
@@ -151,8 +150,26 @@ def _set_up_jax(config: RunConfig) -> None:
     jax.config.update("jax_default_matmul_precision", precision)
 
 
+def _dataset(config: RunConfig) -> datasets.Dataset:
+    name, _ = spec.parse(config.model)
+    return datasets.load(
+        config.dataset,
+        data_dir=config.data_dir,
+        cache_dir=config.cache_dir,
+        task=config.task,
+        leaning=None if name == AUTO else MODELS[name].task,
+    )
+
+
+def _model_name(config: RunConfig, dataset: datasets.Dataset) -> str:
+    """The model of the configuration or, where that leaves it open, the usual one of the data set's task."""
+    name, _ = spec.parse(config.model)
+    return config.model.replace(AUTO, USUAL[dataset.task], 1) if name == AUTO else config.model
+
+
 def _model(config: RunConfig, dataset: datasets.Dataset) -> Model:
     name, options = spec.parse(config.model)
+    check_task(name, MODELS[name].task, dataset.task, dataset.name)
     return models.build(
         name,
         dataset.x_train.shape[1:],

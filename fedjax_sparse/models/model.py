@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sparse import errors, trees
+from fedjax_sparse.data import arrays
 from fedjax_sparse.models import MODELS
 from fedjax_sparse.models.initializers import SCHEMES, redraw
 from fedjax_sparse.models.layers import DEFAULT, Network, Ops
@@ -27,6 +28,7 @@ class Model(NamedTuple):
 
     Attributes:
         name: Its name in the registry.
+        task: What it predicts.
         init: (key) -> variables; `stats` is () for a model without BatchNorm.
         apply: (variables, x, *, train, key=None, mask=None, ops=DEFAULT) -> (outputs, new stats). `x` is [B, ...],
             normalised floats or, for text, ints; `train` (a Python bool) switches dropout and batch statistics on;
@@ -42,6 +44,7 @@ class Model(NamedTuple):
     """
 
     name: str
+    task: arrays.Task
     init: Callable[[jax.Array], Variables]
     apply: Callable[..., tuple[jax.Array, PyTree]]
     loss: Callable[[jax.Array, jax.Array], jax.Array]
@@ -84,7 +87,7 @@ def build(
     for kind in (dtype, compute_dtype or dtype):
         if jax.dtypes.canonicalize_dtype(kind) != kind:
             raise errors.UsageError(f"dtype {jnp.dtype(kind).name} needs JAX's 64-bit mode (jax_enable_x64)")
-    module, function = MODELS[name][1].split(":")
+    module, function = MODELS[name].factory.split(":")
     factory = getattr(importlib.import_module(f"fedjax_sparse.models.{module}"), function)
     parameters = inspect.signature(factory).parameters
     known = {*parameters, "init"} - {"input_shape", "classes", "dtype"}
@@ -130,8 +133,9 @@ def _like(what: str, value: Any, default: Any) -> Any:
 
 
 class Task(NamedTuple):
-    """What outputs mean: the loss, and which predictions are right (None for regression)."""
+    """What outputs mean: the task, the loss, and which predictions are right (None for regression)."""
 
+    name: arrays.Task
     loss: Callable[[jax.Array, jax.Array], jax.Array]
     correct: Callable[[jax.Array, jax.Array], jax.Array] | None
 
@@ -176,10 +180,10 @@ def _over_real_positions(per_position):
     return mean
 
 
-CLASSIFICATION = Task(_cross_entropy, _is_argmax)
-BINARY = Task(_logistic_loss, _logistic_correct)
-REGRESSION = Task(_squared_error, None)
-NEXT_CHARACTER = Task(_over_real_positions(_cross_entropy), _over_real_positions(_is_argmax))
+CLASSIFICATION = Task("classification", _cross_entropy, _is_argmax)
+BINARY = Task("classification", _logistic_loss, _logistic_correct)
+REGRESSION = Task("regression", _squared_error, None)
+NEXT_CHARACTER = Task("text", _over_real_positions(_cross_entropy), _over_real_positions(_is_argmax))
 
 
 def require_image(name: str, input_shape: tuple[int, ...], smallest: int) -> None:
@@ -232,7 +236,7 @@ def from_network(
         stats = changed["batch_stats"] if train and variables.stats else variables.stats
         return outputs, trees.where(anyone, stats, variables.stats)
 
-    return Model(name, init, apply, task.loss, task.correct, *_describe(network, init, example))
+    return Model(name, task.name, init, apply, task.loss, task.correct, *_describe(network, init, example))
 
 
 def _recording_ops(uses: dict[str, int]) -> Ops:

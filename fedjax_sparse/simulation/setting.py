@@ -19,6 +19,7 @@ from fedjax_sparse.data import sampling, transforms
 from fedjax_sparse.data.datasets import Dataset
 from fedjax_sparse.data.population import Population
 from fedjax_sparse.data.sampling import Sampler
+from fedjax_sparse.models import check_task
 from fedjax_sparse.models.layers import DEFAULT
 from fedjax_sparse.models.model import Model
 from fedjax_sparse.simulation import evaluation
@@ -120,7 +121,11 @@ def make_setting(
         state_store: Where the states of all clients lie between rounds: on the device, or in the host's memory.
         client_test: f32[M], what each test example counts in the clients' own tests, see
             `fedjax_sparse.data.client_test`; None for no such metric.
+
+    Raises:
+        UsageError: The model does not predict what the data set asks for, or a value is not allowed.
     """
+    check_task(model.name, model.task, dataset.task, dataset.name)
     clients = population.count.shape[0]
     sizes = np.asarray(population.count)
     sampler = sampling.make(

@@ -69,6 +69,19 @@ def test_all_clients_can_be_the_cohort():
             {"local_epochs": 2, "local_steps": 3},
             r"--local-epochs = 2 and --local-steps = 3 exclude each other",
         ),
+        (
+            {"dataset": "shakespeare", "model": "mlp"},
+            r"model mlp is for classification, and shakespeare is for text; allowed: gru$",
+        ),
+        (
+            {"dataset": "synthetic/linear", "model": "softmax"},
+            r"model softmax is for classification, and synthetic/linear is for regression; allowed: linear$",
+        ),
+        (
+            {"model": "linear"},
+            r"model linear is for regression, and digits is for classification; allowed: logistic",
+        ),
+        ({"task": "regression"}, r"--task = 'regression' does not fit digits; allowed: classification"),
         ({"model": "mpl"}, r"unknown --model 'mpl'; did you mean 'mlp'"),
         ({"partition": "dirichelt"}, r"unknown --partition 'dirichelt'; did you mean 'dirichlet'"),
         ({"encoding": "bitmap"}, r"unknown --encoding 'bitmap'; did you mean 'bitmask'"),

@@ -1,0 +1,79 @@
+"""An experiment from its configuration: the model follows the data set's task, and what does not fit is refused."""
+
+import numpy as np
+import pytest
+
+from fedjax_sparse.config.run_config import configure
+from fedjax_sparse.data import datasets
+from fedjax_sparse.data.population import make_population
+from fedjax_sparse.errors import UsageError
+from fedjax_sparse.experiments.building import build
+from fedjax_sparse.models import MODELS
+from fedjax_sparse.models import model as models
+from fedjax_sparse.simulation.setting import make_setting
+
+X = np.arange(24, dtype=np.float64).reshape(12, 2) / 24
+TEXT = np.arange(36).reshape(12, 3) % 5
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(x, y):
+        path = tmp_path / "own.npz"
+        np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y)
+        return str(path)
+
+    return save
+
+
+def chosen(dataset, **values):
+    """The experiment of a small run."""
+    return build(configure("fedavg", dataset=dataset, clients=4, cohort_size=2, **values))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "model"),
+    [(X, np.arange(12) % 3, "mlp"), (X, X[:, 0], "linear"), (TEXT, TEXT, "gru")],
+)
+def test_the_model_follows_the_task_and_is_recorded(saved, x, y, model):
+    experiment = chosen(saved(x, y))
+    assert (experiment.config.model, experiment.setting.model.name) == (model, model)
+
+
+def test_options_may_be_given_to_the_model_that_follows(saved):
+    assert chosen(saved(X, np.arange(12) % 3), model="auto:hidden=3").config.model == "mlp:hidden=3"
+
+
+def test_known_data_sets_have_the_usual_models():
+    assert chosen("digits").config.model == "mlp"
+    assert chosen("synthetic/linear").config.model == "linear"
+
+
+def test_a_chosen_model_decides_what_whole_numbers_are(saved):
+    counts = np.arange(12) % 3
+    assert chosen(saved(X, counts), model="linear").setting.federation.task == "regression"
+    assert chosen(saved(X, counts.astype(float)), model="softmax").setting.federation.task == "classification"
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "model", "allowed"),
+    [(X, X[:, 0], "mlp", "linear"), (X, X[:, 0], "gru", "linear"), (TEXT, TEXT, "linear", "gru")],
+)
+def test_a_model_for_another_task_is_refused_with_those_that_fit(saved, x, y, model, allowed):
+    with pytest.raises(UsageError, match=rf"model {model} is for .*own\.npz is for .*; allowed: {allowed}$"):
+        chosen(saved(x, y), model=model)
+
+
+def test_a_setting_in_python_is_checked_too():
+    data = datasets.load("synthetic/linear")
+    population = make_population(data, "natural", 10)
+    with pytest.raises(
+        UsageError, match="model mlp is for classification, and synthetic/linear is for regression"
+    ):
+        make_setting(data, models.build("mlp", (20,), 1), population, rounds=1, cohort_size=2)
+
+
+@pytest.mark.parametrize("name", ["linear", "logistic", "softmax", "mlp", "gru"])
+def test_a_card_and_its_model_are_for_the_same_task(name):
+    shape = (5,) if MODELS[name].task == "text" else (4,)
+    assert models.build(name, shape, 2).task == MODELS[name].task
