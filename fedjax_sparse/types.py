@@ -193,6 +193,7 @@ class Federation(NamedTuple):
         stats_size: Scalars of model statistics that travel with the parameters.
         rounds: T, the length of the run, for schedules.
         population: N.
+        examples: How many examples all clients hold together.
         cohort_size: C, the places in a cohort.
     """
 
@@ -211,6 +212,7 @@ class Federation(NamedTuple):
     stats_size: int
     rounds: int
     population: int
+    examples: int
     cohort_size: int
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from fedjax_sparse import trees
 from fedjax_sparse.types import Batch, Client, PyTree, Trained, Variables
 
 Gradient = Callable[[Variables, Batch], tuple[jax.Array, PyTree, PyTree]]
@@ -123,6 +124,27 @@ def in_sequence(first: Trained, rest: Trained) -> Trained:
     loss = (first.loss * first.examples + rest.loss * rest.examples) / jnp.maximum(examples, 1)
     steps = first.steps + rest.steps
     return Trained(rest.variables, loss.astype(rest.loss.dtype), examples, steps, rest.moments)
+
+
+def full_gradient(
+    gradient: Gradient, variables: Variables, client: Client, plan: Plan, key: jax.Array
+) -> PyTree:
+    """The gradient of the mean loss over all examples of a client, summed batch by batch; zero without examples.
+
+    Each batch is seen as in training: BatchNorm normalises by it, dropout draws from its own key.
+    """
+    one_pass = plan._replace(passes=1)
+    rows = jnp.pad(client.index, (0, -client.index.shape[0] % plan.batch_size))[None]
+
+    def add_batch(j, total):
+        batch = take_batch(client, one_pass, rows, j, jax.random.fold_in(key, j))
+        _, _, grads = gradient(variables, batch)
+        return trees.add_scaled(total, jnp.sum(batch.mask), grads)
+
+    total = jax.lax.fori_loop(
+        0, plan.steps_per_pass(client.count), add_batch, trees.zeros_like(variables.params)
+    )
+    return jax.tree.map(lambda leaf: leaf / jnp.maximum(client.count, 1), total)
 
 
 def shuffled_rows(client: Client, plan: Plan, key: jax.Array, end: jax.Array | int = 2**31 - 1) -> jax.Array:

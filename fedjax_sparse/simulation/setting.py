@@ -170,6 +170,7 @@ def make_setting(
         stats_size=trees.size(variables.stats),
         rounds=rounds,
         population=clients,
+        examples=int(sizes.sum()),
         cohort_size=sampler.capacity,
     )
     return Setting(
