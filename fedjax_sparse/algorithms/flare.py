@@ -24,9 +24,10 @@ def flare(federation: Federation, hyper: Flare) -> Algorithm:
         W     = W + mean_i S_i
 
     `hyper.decay` is c, `percentile` q, `first_steps` p, `keep_percent` R: TopK keeps max(1, round(size R / 100))
-    entries of each tensor. The percentile is an entry of the sorted tensor ("nearest", halves to even from above),
-    and the comparison strict: nothing is masked while A = 0, so the first round is error correction. Where w = W + A
-    the term's gradient is 0. Kernels and biases are pulled, embeddings are not, as in the official code.
+    entries of each tensor. The percentile is that of TensorFlow Probability: of a tensor's n magnitudes in ascending
+    order, entry round((n - 1) q / 100), halves to even, from 0. The comparison is strict: nothing is masked while
+    A = 0, so the first round is error correction. Where w = W + A the term's gradient is 0. Kernels and biases are
+    pulled, embeddings are not, as in the official code.
 
     State: each client keeps A_i; the server keeps the dense model. Clients that are absent keep their residuals. With
     tau = 0 or p = 0 this is error correction. The mean is uniform by default (`weighting`).
@@ -85,5 +86,5 @@ def flare(federation: Federation, hyper: Flare) -> Algorithm:
 
 
 def _larger_counts(sizes: list[int], percentile: float) -> np.ndarray:
-    """i32[L]: how many entries of each leaf lie above its percentile: round((n - 1) (1 - q/100)), halves to even."""
-    return np.array([round((size - 1) * (1 - percentile / 100)) for size in sizes], np.int32)
+    """i32[L]: how many entries of each leaf lie above its percentile: n - 1 - round((n - 1) q/100), halves to even."""
+    return np.array([size - 1 - round((size - 1) * (percentile / 100)) for size in sizes], np.int32)

@@ -52,9 +52,10 @@ def sparsyfed(federation: Federation, hyper: SparsyFed) -> Algorithm:
 
     * every layer is re-parameterised, also the 1x1 convolutions that the code misses (`skip_downsample`);
     * the threshold of a convolution's inputs is computed in every batch (`cached_thresholds` keeps a round's first);
-    * `activation_floor` is 1e-7, 0.01 at the paper's submission.
+    * `activation_floor` is 1e-7, 0.01 at the paper's submission;
+    * k is exact, where the code rounds (1 - s_l) n up as float64 has it, at times to one more (`counting` "float64").
 
-    And without an option: k is exact, the code's comes from floating-point fractions; the power iteration for sigma
+    And without an option: the power iteration for sigma
     starts at a vector of ones, the code's at random; a stateful server optimiser is zeroed outside the union. Matters
     of the run: `--lr-schedule exponential:0.02@500` is the horizon that the submission's code has for 700 rounds, and
     `--model resnet18:norm=batch,init=lecun` its network with its initial weights (normal, variance 1 / inputs,
@@ -95,6 +96,7 @@ def sparsyfed(federation: Federation, hyper: SparsyFed) -> Algorithm:
         pruned=frozenset(axes),
         cached=frozenset(name for name in axes if hyper.cached_thresholds and axes[name] == 4),
         floor=hyper.activation_floor,
+        counting=hyper.counting,
         tiers=hyper.tier_table,
     )
     return pruned_uploads(federation, hyper, local)

@@ -19,9 +19,11 @@ GRASP_PASSES = 3  # a gradient of a gradient costs about three gradients; both s
 def snip(federation: Federation, hyper: OneClientSaliency) -> Algorithm:
     """A mask from the saliencies of one random client, then federated averaging under it.
 
-        m = the N - round(s N) largest |w_0 * g|,  g the gradient on the client's first batch
+        m = the round(N (1 - s)) largest |w_0 * g|,  g the gradient on the client's first batch
 
-    N counts the leaves in `scope`. Costs: the model to the client, its N saliencies back, the mask to everyone.
+    N counts the leaves in `scope`, and g is that of these leaves. The model infers as it scores, as in the code of
+    FedSparsify: dropout is off and BatchNorm takes its running statistics; `saliency_mode` "train" is as in training.
+    Costs: the model to the client, its N saliencies back, the mask to everyone.
 
     Departures from the code of FedSparsify, whose baseline this is: it scores all leaves but norms (`scope`
     "no-norms"), keeps all ties at the threshold (`keep_ties`), and takes "value is not zero" for the mask, which
@@ -37,6 +39,8 @@ def snip(federation: Federation, hyper: OneClientSaliency) -> Algorithm:
 
 def grasp(federation: Federation, hyper: OneClientSaliency) -> Algorithm:
     """Like `snip`, with the scores w_0 * H g: H the Hessian and g the gradient on one client's first batch.
+
+    H and g are those of the leaves in `scope`: all other leaves are constants.
 
     Departures from the code of FedSparsify: as of `snip`, but there GraSP scores all leaves (`scope` "all"). From
     GraSP's own code: one batch as it comes in place of a batch balanced over the classes and split in two, logits
@@ -55,19 +59,22 @@ def _one_client_saliency(
     """`score(loss, params)` ranks the parameters and costs as much as `passes` gradients."""
     among = masks.prunable(federation.kinds, masks.SCOPES[hyper.scope])
     prunable = sum(masks.prunable_sizes(federation.params, among))
-    kept = schedules.round_pruned(prunable, hyper.sparsity)
+    kept = schedules.round_kept(prunable, hyper.sparsity)
     if kept < 1:
         raise errors.UsageError(
             f"--sparsity = {hyper.sparsity} leaves none of {prunable} entries; allowed: at least 1"
         )
     whole = trees.size(federation.params) + federation.stats_size
     live = jnp.asarray(trees.sizes(federation.params), jnp.int32)
+    loss = federation.loss_of(None, train=hyper.saliency_mode == "train")
 
     def work(variables, client_state, client, key):
         batch = first_batch(federation, client, key)
-        scores = score(
-            lambda params: federation.loss(Variables(params, variables.stats), batch)[0], variables.params
-        )
+
+        def of_params(params):
+            return loss(Variables(params, variables.stats), batch)[0]
+
+        scores = score(saliency.of_chosen(of_params, among), variables.params)
         examples = passes * jnp.sum(batch.mask, dtype=jnp.int32)
         return scores, client_state, Work(examples, jnp.asarray(1, jnp.int32), live, live, live)
 

@@ -56,6 +56,7 @@ class LocalRules(NamedTuple):
         pruned: Names of the kernels whose layers' inputs are pruned in the backward pass.
         cached: Those of them that keep the threshold of their first batch.
         floor: Fraction of the inputs kept at least.
+        counting: How that and the other fractions become counts.
         tiers: (first id beyond the tier, sparsity) of groups of clients; empty where all have the same.
     """
 
@@ -66,6 +67,7 @@ class LocalRules(NamedTuple):
     pruned: frozenset[str] = frozenset()
     cached: frozenset[str] = frozenset()
     floor: float = 1.0
+    counting: str = "exact"
     tiers: tuple[tuple[int, float], ...] = ()
 
 
@@ -147,7 +149,7 @@ def _client_work(
     log_masks: bool,
 ) -> Callable:
     """A client's part of the round: it trains, prunes and sends. What `over_clients` runs, see there."""
-    loss = activations.with_pruned_activations(federation.loss, local.pruned, local.floor)
+    loss = activations.with_pruned_activations(federation.loss, local.pruned, local.floor, local.counting)
 
     def work(shared, client_state, client, key):
         server, t = shared

@@ -11,6 +11,7 @@ itself: a layer whose kernel is 95% zeros sees its largest 5% (SWAT, arXiv 2007.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
@@ -21,9 +22,22 @@ import numpy as np
 from fedjax_sparse import trees
 from fedjax_sparse.models.layers import DEFAULT, Ops
 from fedjax_sparse.sparsity import topk
+from fedjax_sparse.sparsity.schedules import exact
 from fedjax_sparse.types import Batch, PyTree, Variables
 
 UNSET = -1.0  # below every threshold
+
+
+class Counting(NamedTuple):
+    """How many inputs a share of them is, rounded up.
+
+    Attributes:
+        living: (inputs i32[], living entries i32[], entries of the kernel) -> i32[].
+        floor: (inputs, share kept at least) -> int.
+    """
+
+    living: Callable[[jax.Array, jax.Array, int], jax.Array]
+    floor: Callable[[int, float], int]
 
 
 class Remembered(NamedTuple):
@@ -51,26 +65,32 @@ def forget(variables: Variables) -> Variables:
     return variables._replace(stats=variables.stats.stats)
 
 
-def with_pruned_activations(loss: Callable, names: Collection[str], floor: float) -> Callable:
+def with_pruned_activations(
+    loss: Callable, names: Collection[str], floor: float, counting: str = "exact"
+) -> Callable:
     """(variables, batch) -> (mean loss, new stats), where `stats` are `Remembered`.
 
     Args:
         loss: (variables, batch, ops) -> (mean loss, new stats), as in `Federation`.
         names: Kernels of the layers whose inputs are pruned.
         floor: Fraction of the inputs that is kept at least, in (0, 1].
+        counting: One of `COUNTINGS`.
     """
+    limit = functools.partial(threshold, floor=floor, counting=counting)
 
     def pruned_loss(variables: Variables, batch: Batch):
         stats, thresholds = variables.stats
         seen = dict(thresholds)
-        ops = _pruning_ops(names, floor, batch.mask, seen)
+        ops = _pruning_ops(names, functools.partial(limit, present=batch.mask), seen)
         value, stats = loss(Variables(variables.params, stats), batch, ops=ops)
         return value, Remembered(stats, seen)
 
     return pruned_loss
 
 
-def threshold(x: jax.Array, kernel: jax.Array, present: jax.Array, floor: float) -> jax.Array:
+def threshold(
+    x: jax.Array, kernel: jax.Array, present: jax.Array, floor: float, counting: str = "exact"
+) -> jax.Array:
     """The magnitude that an input must have to count, f[].
 
     Args:
@@ -78,30 +98,35 @@ def threshold(x: jax.Array, kernel: jax.Array, present: jax.Array, floor: float)
         kernel: Its kernel; the fraction of zeros matters.
         present: bool[B], False for the padding of a partial batch.
         floor: Fraction kept at least.
+        counting: One of `COUNTINGS`.
     """
+    rule = COUNTINGS[counting]
     count, per_example = jnp.sum(present, dtype=jnp.int32), x.size // x.shape[0]
-    least = np.ceil(floor * per_example * np.arange(x.shape[0] + 1)).astype(np.int32)
-    k = _ceil_share(count * per_example, trees.count(kernel != 0), kernel.size)
+    least = np.array([rule.floor(n * per_example, floor) for n in range(x.shape[0] + 1)], np.int32)
+    k = rule.living(count * per_example, trees.count(kernel != 0), kernel.size)
     magnitude = jnp.abs(x)
     allowed = jnp.broadcast_to(present.reshape(-1, *(1,) * (x.ndim - 1)), x.shape)
     return topk.kth_largest(magnitude, jnp.maximum(k, jnp.asarray(least)[count]), where=allowed)
 
 
 def _pruning_ops(
-    names: Collection[str], floor: float, present: jax.Array, cached: dict[str, jax.Array]
+    names: Collection[str],
+    limit_of: Callable[[jax.Array, jax.Array], jax.Array],
+    cached: dict[str, jax.Array],
 ) -> Ops:
-    """Layers with pruned inputs; those in `cached` use the threshold there, and leave theirs once they have one."""
+    """Layers whose inputs are pruned at `limit_of(input, kernel)`.
+
+    Those in `cached` use the threshold there, and leave theirs once they have one.
+    """
 
     def layer(op, name: str, x: jax.Array, kernel: jax.Array) -> Any:
         if name not in names:
             return op(x, kernel)
         fixed = jax.lax.stop_gradient((x, kernel))
         if name not in cached:
-            return _pruned_in_backward(op, x, kernel, threshold(*fixed, present, floor))
+            return _pruned_in_backward(op, x, kernel, limit_of(*fixed))
         known = cached[name]
-        limit = jax.lax.cond(
-            known >= 0, lambda: known, lambda: threshold(*fixed, present, floor).astype(known.dtype)
-        )
+        limit = jax.lax.cond(known >= 0, lambda: known, lambda: limit_of(*fixed).astype(known.dtype))
         cached[name] = jnp.where(jnp.all(kernel != 0), known, limit)
         return _pruned_in_backward(op, x, kernel, limit.astype(x.dtype))
 
@@ -149,3 +174,17 @@ def _ceil_share(total: jax.Array, part: jax.Array, whole: int) -> jax.Array:
         rest = 2 * rest + ((total >> place) & 1) * part
         quotient, rest = 2 * quotient + rest // whole, rest % whole
     return (quotient + (rest > 0)).astype(jnp.int32)
+
+
+def _ceil_share_in_float64(total: jax.Array, part: jax.Array, whole: int) -> jax.Array:
+    """ceil(total (1 - (1 - part / whole))), i32[], each step rounded in float64, whatever precision is in use."""
+    with jax.enable_x64(True):
+        total, part = total.astype(jnp.float64), part.astype(jnp.float64)
+        whole_here = jnp.maximum(part, whole)  # not a constant, by whose inverse XLA would multiply
+        return jnp.ceil((1 - (1 - part / whole_here)) * total).astype(jnp.int32)
+
+
+COUNTINGS = {
+    "exact": Counting(_ceil_share, lambda total, share: math.ceil(exact(share) * total)),
+    "float64": Counting(_ceil_share_in_float64, lambda total, share: math.ceil(share * total)),
+}

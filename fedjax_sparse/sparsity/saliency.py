@@ -11,6 +11,22 @@ from fedjax_sparse.types import PyTree
 Loss = Callable[[PyTree], jax.Array]  # params -> f[]
 
 
+def of_chosen(loss: Loss, among: PyTree) -> Loss:
+    """The loss as a function of the chosen leaves alone: all others are constants, whose scores are 0.
+
+    GraSP needs it: its g and H are those of what may be pruned.
+
+    Args:
+        loss: Of all parameters.
+        among: Python bool for each leaf.
+    """
+
+    def loss_of_chosen(params: PyTree) -> jax.Array:
+        return loss(jax.tree.map(lambda yes, w: w if yes else jax.lax.stop_gradient(w), among, params))
+
+    return loss_of_chosen
+
+
 def magnitude(params: PyTree) -> PyTree:
     """|w|."""
     return jax.tree.map(jnp.abs, params)

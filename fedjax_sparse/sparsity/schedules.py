@@ -5,6 +5,7 @@ here, on the host, and reach the device as i32 tables indexed by the round.
 """
 
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 
 import numpy as np
 
@@ -13,19 +14,34 @@ from fedjax_sparse import errors
 CountRule = Callable[[int, float], int]
 
 
+def exact(share: float) -> Fraction:
+    """The decimal number that a float stands for, to 12 places: 0.29, whose float is a little less, is 29/100."""
+    return Fraction(str(round(float(share), 12)))
+
+
 def floor_pruned(size: int, sparsity: float) -> int:
-    """N - int(s N) entries are kept: FedSparsify (arXiv 2204.12430)."""
+    """N - floor(s N) entries are kept: FedSparsify (arXiv 2204.12430)."""
+    return size - int(exact(sparsity) * size)
+
+
+def floor_pruned_in_float64(size: int, sparsity: float) -> int:
+    """The same as the code of FedSparsify has it: s N is rounded first, so that 0.29 of 100 are 28."""
     return size - int(sparsity * size)
 
 
+def floor_kept(size: int, sparsity: float) -> int:
+    """floor(N (1 - s)) entries are kept: SalientGrads (arXiv 2304.07488)."""
+    return int(size * (1 - exact(sparsity)))
+
+
 def round_pruned(size: int, sparsity: float) -> int:
-    """N - round(s N) entries are kept, halves to even: SparsyFed (arXiv 2504.05153), PyTorch's pruning."""
+    """N - round(s N) entries are kept: SparsyFed (arXiv 2504.05153). In float64, halves to even, as in PyTorch."""
     return size - round(sparsity * size)
 
 
-def floor_kept(size: int, sparsity: float) -> int:
-    """int(N (1 - s)) entries are kept: SalientGrads (arXiv 2304.07488); 1 - s is first rid of its rounding error."""
-    return int(size * round(1 - sparsity, 12))
+def round_kept(size: int, sparsity: float) -> int:
+    """round(N (1 - s)) entries are kept, in float64, halves to even: SNIP and GraSP in the code of FedSparsify."""
+    return round(size * (1 - sparsity))
 
 
 def kept_table(size: int, sparsities: Iterable[float], rule: CountRule) -> np.ndarray:

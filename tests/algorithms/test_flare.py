@@ -162,8 +162,9 @@ def keep_largest(u: np.ndarray, percent: float, rule: str) -> np.ndarray:
 
 
 def larger_half(a: np.ndarray, percentile: float) -> np.ndarray:
-    descending = np.sort(np.abs(a).ravel())[::-1]
-    return np.abs(a) > descending[int(np.rint((a.size - 1) * (1 - percentile / 100)))]
+    """What exceeds the percentile of TensorFlow Probability: ascending entry round((n - 1) q / 100), halves to even."""
+    ascending = np.sort(np.abs(a).ravel())
+    return np.abs(a) > ascending[int(np.rint((a.size - 1) * percentile / 100))]
 
 
 def zeros(like: Params) -> Params:
@@ -481,11 +482,11 @@ def test_seventeen_of_sixteen_million_are_the_right_ones(rule, sent):
         ([1.0, 2.0, 3.0, 4.0, 5.0], 50, [4, 5]),
         ([-5.0, 1.0, 3.0, -4.0, 2.0], 50, [-5, -4]),
         ([0.0, 0.0, 0.0, 0.0, 0.0], 50, []),
-        # Even sizes: the middle lies between two entries, and halves go to the even place from above.
-        ([1.0, 2.0], 50, []),
-        ([1.0, 2.0, 3.0, 4.0], 50, [3, 4]),
-        ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 50, [5, 6]),
-        ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], 50, [5, 6, 7, 8]),
+        # Even sizes: the middle lies between two entries, and halves go to the even place of the ascending order.
+        ([1.0, 2.0], 50, [2]),
+        ([1.0, 2.0, 3.0, 4.0], 50, [4]),
+        ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 50, [4, 5, 6]),
+        ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], 50, [6, 7, 8]),
         ([1.0, 2.0, 3.0, 4.0, 5.0], 0, [2, 3, 4, 5]),
         ([1.0, 2.0, 3.0, 4.0, 5.0], 100, []),
         ([2.0, 2.0, 2.0, 2.0, 1.0], 50, []),
@@ -496,6 +497,11 @@ def test_the_larger_half_of_a_residual(residual, percentile, larger):
     kept, _ = compression.above_next_per_leaf([values], _larger_counts([values.size], percentile), [True])
     assert [value for value in kept[0].tolist() if value] == larger
     assert np.asarray(kept[0] != 0).tolist() == larger_half(np.asarray(residual), percentile).tolist()
+
+
+def test_the_larger_half_counts_as_tensorflow_probability_does():
+    sizes = [1, 2, 4, 6, 8, 10, 160, 512, 4069]
+    np.testing.assert_array_equal(_larger_counts(sizes, 50), [0, 1, 1, 3, 3, 5, 79, 255, 2034])
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from tests import toy
 from tests.algorithms import mlp_twin as twin
 
 SIZE, KERNELS = 43, 35
+KERNEL_NAMES = ("w1", "w2")
 N = len(toy.SIZES)
 
 
@@ -209,13 +210,14 @@ def test_survivors_of_resnet18(classes, kept):
         assert all(jax.tree.leaves(dense))
 
 
-def first_batch_scores(problem, name, w, client):
-    """|w g| or w H g (H g by differences of g along g) on the first three examples of a client."""
+def first_batch_scores(problem, name, w, client, along=KERNEL_NAMES):
+    """|w g| or w H g (H g by differences of g along g's leaves `along`) on the first three examples of a client."""
     x, y = (array[:3] for array in twin.client_data(problem, client))
     g = twin.gradient(w, x, y)
     if name == "snip":
         return {leaf: np.abs(w[leaf] * g[leaf]) for leaf in twin.NAMES}
     eps = 1e-6
+    g = {leaf: g[leaf] if leaf in along else np.zeros_like(g[leaf]) for leaf in twin.NAMES}
     ahead, back = ({leaf: w[leaf] + sign * eps * g[leaf] for leaf in twin.NAMES} for sign in (1, -1))
     ahead, back = twin.gradient(ahead, x, y), twin.gradient(back, x, y)
     return {leaf: w[leaf] * (ahead[leaf] - back[leaf]) / (2 * eps) for leaf in twin.NAMES}
@@ -227,11 +229,45 @@ def test_one_clients_first_batch_decides(name, passes):
     mask, w, metrics = prepared(problem, name, sparsity=0.6)
     (client,) = np.flatnonzero(metrics.up.values)
     scores = first_batch_scores(problem, name, w, client)
-    assert_same_mask(mask, mask_twin(w, scores, KERNELS - round(0.6 * KERNELS)))
+    assert_same_mask(mask, mask_twin(w, scores, round(KERNELS * (1 - 0.6))))
     np.testing.assert_array_equal(metrics.up.values[client], KERNELS)
     np.testing.assert_array_equal(metrics.down.values, np.where(np.arange(N) == client, SIZE, 0))
     np.testing.assert_array_equal(metrics.down.mask_bits, KERNELS)
     np.testing.assert_array_equal(metrics.work.examples, [passes * min(3, toy.SIZES[client])])
+
+
+@pytest.mark.parametrize("name", ["snip", "grasp"])
+@pytest.mark.parametrize(("entries", "kept"), [(653, 326), (681, 340)])
+def test_half_of_an_odd_number_of_weights(name, entries, kept):
+    """round(N (1 - s)), halves to even, as the code of FedSparsify has it."""
+    params = {"w": jax.ShapeDtypeStruct((entries,), jnp.float64)}
+    federation = setting().federation._replace(params=params, kinds={"w": "kernel"})
+    promise = registry.make_algorithm(name, federation, sparsity=0.5).declared[0]
+    assert promise.kept is not None
+    assert promise.kept(1) == kept
+
+
+@pytest.mark.parametrize("name", ["snip", "grasp"])
+def test_the_model_infers_as_it_scores_unless_asked_to_train(name):
+    problem, asked = setting(), []
+
+    def loss_of(of_each, *, train):
+        asked.append(train)
+        return problem.federation.loss_of(of_each, train=train)
+
+    federation = problem.federation._replace(loss_of=loss_of)
+    registry.make_algorithm(name, federation)
+    registry.make_algorithm(name, federation, saliency_mode="train")
+    assert asked == [False, True]
+
+
+def test_grasp_over_all_leaves_differentiates_biases_too():
+    problem = setting(batch_size=3)
+    mask, w, metrics = prepared(problem, "grasp", sparsity=0.6, scope="all")
+    (client,) = np.flatnonzero(metrics.up.values)
+    scores = twin.flat(first_batch_scores(problem, "grasp", w, client, along=twin.NAMES))
+    kept = twin.the_largest(scores, np.ones(SIZE, bool), round(SIZE * (1 - 0.6)))
+    np.testing.assert_array_equal(twin.flat(mask), kept)
 
 
 def test_official_snip_prunes_all_biases():

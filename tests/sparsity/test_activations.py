@@ -1,5 +1,6 @@
 """Activation pruning: which inputs count, and that nothing but the kernel's gradient knows of it."""
 
+import functools
 import math
 
 import jax
@@ -67,6 +68,42 @@ def test_padding_does_not_count():
         np.testing.assert_array_equal(kept(padded, kernel, floor, present)[:4], kept(x, kernel, floor))
 
 
+@pytest.mark.parametrize(
+    ("live", "size", "inputs", "exact", "float64"),
+    [
+        (5, 100, 120, 6, 7),
+        (5, 100, 100, 5, 6),
+        (50, 100, 120, 60, 60),
+        (1, 3, 90, 30, 30),
+        (100, 100, 120, 120, 120),
+    ],
+)
+def test_inputs_kept_exactly_or_as_float64_rounds_them(live, size, inputs, exact, float64):
+    """The official k is ceil((1 - s) n) with s = 1 - live / size, step by step in float64."""
+    assert float64 == math.ceil((1 - (1 - live / size)) * inputs)
+    x = np.arange(1, inputs + 1, dtype=np.float32).reshape(inputs // 2, 2)
+    kernel = kernel_with_zeros(size - live, size)
+    everyone = jnp.ones(len(x), bool)
+    for counting, k in (("exact", exact), ("float64", float64)):
+        found = jax.jit(functools.partial(activations.threshold, floor=1e-7, counting=counting))
+        assert np.sum(x >= found(x, kernel, everyone)) == k
+
+
+FLOAT64_SHARE = jax.jit(activations._ceil_share_in_float64)
+
+
+@given(st.integers(1, 2**25), st.integers(1, 2**20), st.floats(0, 1))
+def test_float64_counts_are_those_of_python(total, whole, share):
+    part = int(share * whole)
+    found = FLOAT64_SHARE(np.int32(total), np.int32(part), np.int32(whole))
+    assert int(found) == math.ceil((1 - (1 - part / whole)) * total)
+
+
+def test_the_floor_is_a_decimal_number():
+    x = np.arange(1, 101, dtype=np.float32).reshape(10, 10)
+    assert kept(x, kernel_with_zeros(999, 1000), floor=0.07).sum() == 7  # 0.07 * 100 is 7.000000000000001
+
+
 CEIL_SHARE = jax.jit(activations._ceil_share)
 
 
@@ -88,11 +125,13 @@ def conv(x, kernel):
 SHAPES = {dense: ((6, 5), (5, 7)), conv: ((4, 6, 6, 3), (3, 3, 3, 8))}
 
 
+def limits(x, floor=1e-7):
+    return functools.partial(activations.threshold, present=jnp.ones(len(x), bool), floor=floor)
+
+
 def through_ops(op, x, kernel, floor=1e-7, thresholds=None):
     """The same layer, with its inputs pruned."""
-    ops = activations._pruning_ops(
-        ["layer"], floor, jnp.ones(len(x), bool), {} if thresholds is None else thresholds
-    )
+    ops = activations._pruning_ops(["layer"], limits(x, floor), {} if thresholds is None else thresholds)
     if op is dense:
         return ops.dense("layer", x, kernel)
     return ops.conv("layer", x, kernel, (2, 2), "SAME")
@@ -131,7 +170,7 @@ def test_only_the_kernel_gradient_sees_pruned_inputs(op):
 def test_a_dense_kernel_and_an_unnamed_layer_are_plain(op, other_name):
     x, kernel, upstream = case(op, 0.75 if other_name else 0)
     name = "another" if other_name else "layer"
-    ops = activations._pruning_ops([name], 1e-7, jnp.ones(len(x), bool), {})
+    ops = activations._pruning_ops([name], limits(x), {})
 
     def layer(x, kernel):
         if op is dense:

@@ -39,6 +39,20 @@ def test_golden_toy_separates_snip_from_grasp():
     np.testing.assert_array_equal(topk.largest(grasp, 2), [True, False, True])
 
 
+def test_golden_linear_model_whose_bias_is_a_constant():
+    """Half the mean squared error of x w + b, b held fixed: g = (1, 0.75), H = x'x / 2, w H g = (4.25, -4.875)."""
+    x, y = jnp.array([[1.0, 0.0], [1.0, 3.0]]), jnp.array([1.0, -1.0])
+    params = {"w": jnp.array([2.0, -1.0]), "b": jnp.array(0.5)}
+
+    def loss(params):
+        return jnp.mean((x @ params["w"] + params["b"] - y) ** 2) / 2
+
+    kernels = saliency.grasp(saliency.of_chosen(loss, {"w": True, "b": False}), params)
+    np.testing.assert_allclose(kernels["w"], [4.25, -4.875])
+    assert kernels["b"] == 0
+    np.testing.assert_allclose(saliency.grasp(loss, params)["w"], [6.25, -6.375])
+
+
 def test_magnitude():
     scores = saliency.magnitude({"a": jnp.array([-2.0, 0.0, 1.0])})
     np.testing.assert_array_equal(scores["a"], [2, 0, 1])

@@ -109,7 +109,9 @@ def test_polynomial_refuses_what_is_out_of_range(wrong):
         (schedules.floor_pruned, MLP, 0.90, 11_829),
         (schedules.floor_pruned, MLP, 0.95, 5_915),
         (schedules.floor_pruned, MLP, 0.99, 1_183),
-        (schedules.floor_pruned, 100, 0.29, 72),
+        (schedules.floor_pruned, 100, 0.29, 71),  # 0.29 * 100 is 28.999999999999996
+        (schedules.floor_pruned_in_float64, 100, 0.29, 72),
+        (schedules.floor_pruned_in_float64, MLP, 0.95, 5_915),
         (schedules.round_pruned, RESNET18, 0.90, RESNET18 - 10_047_917),
         (schedules.round_pruned, RESNET18, 0.95, RESNET18 - 10_606_134),
         (schedules.round_pruned, RESNET18, 0.99, RESNET18 - 11_052_708),
@@ -128,13 +130,24 @@ def test_polynomial_refuses_what_is_out_of_range(wrong):
         (schedules.floor_kept, RESNET18_100, 0.70, 3_363_129),
         (schedules.floor_kept, RESNET18_100, 0.95, 560_521),
         (schedules.floor_kept, 1000, 0.9, 100),
+        (schedules.floor_kept, 100, 0.29, 71),
+        (schedules.round_kept, 653, 0.5, 326),  # halves to even: N - round(s N) would be 327
+        (schedules.round_kept, 681, 0.5, 340),
     ],
 )
 def test_counts_by_each_systems_own_rule(rule, size, sparsity, kept):
     assert rule(size, sparsity) == kept
 
 
-@pytest.mark.parametrize("rule", [schedules.floor_pruned, schedules.round_pruned, schedules.floor_kept])
+@given(st.integers(1, 10**8), st.integers(0, 999))
+def test_floors_are_those_of_the_decimal_number(size, thousandths):
+    assert schedules.floor_pruned(size, thousandths / 1000) == size - size * thousandths // 1000
+    assert schedules.floor_kept(size, thousandths / 1000) == size * (1000 - thousandths) // 1000
+
+
+@pytest.mark.parametrize(
+    "rule", [schedules.floor_pruned, schedules.round_pruned, schedules.floor_kept, schedules.round_kept]
+)
 def test_no_sparsity_keeps_everything(rule):
     assert rule(RESNET18, 0.0) == RESNET18
 

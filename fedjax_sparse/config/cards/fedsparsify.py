@@ -21,6 +21,10 @@ class Pruning(Hyperparameters):
         "all", "what may be pruned: all trainable scalars, or kernels only", paper="all"
     )
     layerwise: bool = option(False, "prune every leaf to the sparsity, not all leaves together", paper="no")
+    counting: Literal["exact", "float64"] = option(
+        "exact",
+        "entries pruned: s N without rounding error, or as float64 has it (official code; at times one less)",
+    )
     keep_ties: bool = option(False, "keep every entry as large as the smallest one kept (official code)")
     mask_from_values: bool = option(
         False, "a weight that is zero after a round is pruned, biases too (official code)"

@@ -20,6 +20,9 @@ class OneClientSaliency(Hyperparameters):
         "kernels",
         "what may be pruned: kernels, everything but norms (official code of SNIP), or all (of GraSP)",
     )
+    saliency_mode: Literal["eval", "train"] = option(
+        "eval", "whether dropout and batch statistics are off (official code) or on when weights are scored"
+    )
     keep_ties: bool = option(False, "keep every entry as large as the smallest one kept (official code)")
     mask_from_values: bool = option(
         False, "what is zero at the start stays zero: biases, shifts of norms (official code)"

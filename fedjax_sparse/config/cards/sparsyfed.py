@@ -67,6 +67,10 @@ class SparsyFed(PrunedUploads):
     skip_downsample: bool = option(
         False, "official code: 1x1 convolutions keep plain parameters and all activations"
     )
+    counting: Literal["exact", "float64"] = option(
+        "exact",
+        "inputs kept: the exact share rounded up, or its float64 value (official code; at times one more)",
+    )
     cached_thresholds: bool = option(
         False, "official code: convolutions keep the activation threshold of a round's first batch"
     )
