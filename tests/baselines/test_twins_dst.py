@@ -5,7 +5,7 @@ import pytest
 
 from tests.baselines import dst_twin as dst
 from tests.baselines import two_layers
-from tests.baselines.twin_steps import cosine, dense, kept, masked_fedavg
+from tests.baselines.twin_steps import cosine, dense, kept, masked_fedavg, sgd
 
 W = np.array([[0.5, -0.1, 0, 0.3, -0.7], [0, 0.2, -0.05, 0, 0.9]])
 M = W != 0
@@ -133,3 +133,16 @@ def test_set_at_the_clients_follows_the_draws():
     assert not two_layers.same(client_side(scores=draw(0))[1], client_side(scores=draw(50))[1])
     assert dst.bytes_sent(10, 21, True) == 43
     assert dst.bytes_sent(10, 21, False) == 40
+
+
+def test_server_prefers_a_zero_of_the_union_and_scores_are_each_clients_own():
+    models, masks = [[np.array([0, 0, 2.0, 0])]], [[np.array([0, 0, 1, 1], bool)]]
+    np.testing.assert_array_equal(
+        dst.server(models, masks, [1], [True], [0.5])[1][0], [False, False, True, True]
+    )
+    params, masks = two_layers.start(0.4)
+    moved = dst.client(two_layers.grad, magnitudes, 1, params, masks, MAY, STEPS, 0.1, 0.5, before=3)
+    trained = sgd(two_layers.grad, 1, params, masks, STEPS, 0.1)
+    by_hand = dst.move_model(trained, masks, magnitudes(1, trained), MAY, 0.5, "not_kept")
+    assert two_layers.same(moved[1], by_hand[1])
+    assert two_layers.same(moved[0], by_hand[0])

@@ -115,3 +115,25 @@ def test_feddst_server_prunes_only_what_is_denser_than_the_target():
     assert kept(feddst.prune([np.arange(4.0)], [np.ones(4, bool)], [True], [0])[1], [True]) == [4]
     assert feddst.bits(10, 40, 3, True) == 13 * 32 + 40
     assert feddst.bits(10, 40, 3, False) == 13 * 32
+
+
+def test_feddst_client_step_by_step():
+    params, masks, *_, counts = feddst_round()
+    fewer = [k - 2 for k in counts]
+    trained, after = feddst.client(
+        two_layers.grad, 0, params, masks, MAY, STEPS,
+        lr=0.9, momentum=0.9, weight_decay=0.01, counts=(fewer, counts), mode="not_kept",
+    )  # fmt: skip
+    model, speed = params, [0.0] * 4
+    for step in STEPS:
+        g = two_layers.grad(0, model, step)
+        speed = [0.9 * v + k + 0.01 * w for v, k, w in zip(speed, g, model, strict=True)]
+        model = [np.where(m, w - 0.9 * v, 0) for w, v, m in zip(model, speed, masks, strict=True)]
+    score = [np.abs(k) for k in two_layers.grad(0, model, STEPS[-1])]
+    for i, few, many in ((0, fewer[0], counts[0]), (2, fewer[1], counts[1])):
+        magnitudes = np.where(masks[i], np.abs(model[i]), -1).ravel()
+        stays = set(np.argsort(-magnitudes)[:few])
+        ranked = [j for j in np.argsort(-score[i].ravel()) if j not in stays]
+        assert set(np.flatnonzero(after[i])) == stays | set(ranked[: many - few])
+        np.testing.assert_allclose(trained[i].ravel()[list(stays)], model[i].ravel()[list(stays)], rtol=1e-12)
+    np.testing.assert_allclose(trained[1], model[1], rtol=1e-12)

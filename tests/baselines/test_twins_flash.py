@@ -5,7 +5,7 @@ import pytest
 
 from tests.baselines import flash_twin as flash
 from tests.baselines import two_layers
-from tests.baselines.twin_steps import dense, global_prune, kept, masked, masked_fedavg
+from tests.baselines.twin_steps import dense, global_prune, kept, masked, masked_fedavg, sgd
 
 MAY, STEPS = two_layers.PRUNABLE, range(4)
 SIZES = [30, 20]
@@ -183,3 +183,14 @@ def test_comparison_without_sparsity_is_fedavg():
         ours, masked_fedavg(two_layers.grad, params, dense(params), [0, 1], [1, 3], STEPS, 0.1)
     )
     assert two_layers.same(global_prune(params, MAY, 0.0), params)
+
+
+def test_jmwst_moves_the_mask_once_after_the_middle_step():
+    masks = flash.random_masks(two_layers.uniform(0), MAY, [0.4, 0.4])
+    params, scores = masked(two_layers.model(), masks), two_layers.uniform(1)
+    after = flash.jmwst_client(two_layers.grad, 0, params, masks, MAY, STEPS, scores, 0.1)
+    middle = sgd(two_layers.grad, 0, params, masks, range(3), 0.1)
+    moved = flash.prune_and_grow(middle, masks, MAY, flash.prune_rate(3, 4), scores)
+    last = sgd(two_layers.grad, 0, moved[0], moved[1], range(3, 4), 0.1)
+    assert two_layers.same(after[1], moved[1])
+    assert two_layers.same(after[0], last)

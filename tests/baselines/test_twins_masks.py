@@ -232,3 +232,9 @@ def test_density_one_is_fedavg():
     plain = masked_fedavg(two_layers.grad, params, dense(params), [0, 1], [1, 2], range(3), 0.1)
     for a, b in zip(ours, plain, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_raw_densities():
+    assert static.raw_density((5, 5, 3, 6), "er") == 9 / 18
+    assert static.raw_density((5, 5, 3, 6), "erk") == 19 / 450
+    assert static.raw_density((120, 10), "er") == static.raw_density((120, 10), "erk")

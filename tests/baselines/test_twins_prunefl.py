@@ -161,3 +161,25 @@ def test_the_first_stage_waits_for_accuracy_and_ends_when_the_density_settles():
     )  # fmt: skip
     assert never[2] == 7
     assert all(m.all() for m in never[1])
+
+
+def test_the_first_stage_sums_squares_of_single_batches():
+    gradient = lambda client, params, batch: [np.array([0.0, 3, 1, 0]) * (-1) ** batch]  # noqa: E731
+    weight, mask = [np.array([1.0, 0, 0, 2])], [np.array([1, 0, 0, 1], bool)]
+    # Sums of squares 0, 18, 2, 0, while the gradients cancel: 18 / 3 enters, 2 does not beat 18 / 4.
+    _, masks, _ = prunefl.first_stage(
+        gradient,
+        0,
+        weight,
+        mask,
+        [True],
+        lambda _: 1.0,
+        [1.0],
+        1.0,
+        batches=2,
+        classes=10,
+        lr=0.1,
+        max_rounds=1,
+        rho=0,
+    )
+    np.testing.assert_array_equal(masks[0], [1, 1, 0, 1])

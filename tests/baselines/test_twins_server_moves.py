@@ -7,7 +7,7 @@ from tests.baselines import dst_twin as dst
 from tests.baselines import fedrts_twin as fedrts
 from tests.baselines import fedtiny_twin as fedtiny
 from tests.baselines import two_layers
-from tests.baselines.twin_steps import cosine, dense, kept, masked_fedavg
+from tests.baselines.twin_steps import cosine, dense, kept, masked_fedavg, sgd
 
 MAY = two_layers.PRUNABLE
 STEPS = range(3)
@@ -144,3 +144,30 @@ def test_fedrts_trains_as_the_static_mask_and_votes_after_the_end():
     assert two_layers.same(after.masks, server.masks)
     assert not two_layers.same(after.a, server.a)
     assert fedrts.bytes_of_adjustment(3) == 12
+
+
+def test_fedtiny_adjustment_by_hand():
+    params, masks = two_layers.start(0.4)
+    probes = []
+
+    def noted(client, model):
+        probes.append((client, model))
+        return two_layers.probe(client, model)
+
+    after, moved = fedtiny.federated_round(
+        two_layers.grad, noted, params, masks, MAY, [0, 1], [1, 9], STEPS, 10, lr=0.3, alpha=0.5, every=10, end=100
+    )  # fmt: skip
+    models = [sgd(two_layers.grad, c, params, masks, STEPS, 0.3) for c in (0, 1)]
+    assert [c for c, _ in probes] == [0, 1]
+    assert all(two_layers.same(seen, model) for (_, seen), model in zip(probes, models, strict=True))
+    gradients = [two_layers.probe(c, w) for c, w in enumerate(models)]
+    for i in (0, 2):
+        mean = 0.1 * models[0][i] + 0.9 * models[1][i]
+        score = np.abs(0.1 * gradients[0][i] + 0.9 * gradients[1][i])
+        active = int(masks[i].sum())
+        k = int(cosine(10, 0.5, 100) * active)
+        stays = set(np.argsort(-np.where(masks[i], np.abs(mean), -1).ravel())[: active - k])
+        grown = [j for j in np.argsort(-score.ravel()) if j not in stays][:k]
+        assert set(np.flatnonzero(moved[i])) == stays | set(grown)
+        expected = np.where(moved[i] & masks[i], mean, 0)
+        np.testing.assert_allclose(after[i], expected, rtol=1e-12, atol=1e-15)

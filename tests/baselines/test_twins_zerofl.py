@@ -225,3 +225,27 @@ def test_the_non_zero_mean_is_fedavg():
 def test_artefact_sizes_lie_on_the_line_of_value_and_index(kept, megabytes):
     prunable, rest = 10.75e6, 0.3875e6  # read off the slope and the intercept of the paper's six sizes
     assert zerofl.csr_bytes(kept * prunable, rest) / 1e6 == pytest.approx(megabytes, abs=0.06)
+
+
+@pytest.mark.parametrize(("r_mask", "count"), [(0.0, 10), (0.2, 20)])
+def test_comparison_round_is_the_mean_of_globally_pruned_models(r_mask, count):
+    start = two_layers.model()
+    trained = [
+        zerofl.local_of_comparison(two_layers.grad, c, start, MAY, 0.8, STEPS, 0.1, 1e-3) for c in (0, 1)
+    ]
+    pruned = [global_prune(w, MAY, 0.8 - r_mask) for w in trained]
+    assert [sum(int((w[i] != 0).sum()) for i in (0, 2)) for w in pruned] == [count, count]
+    after = zerofl.round_of_comparison(
+        two_layers.grad,
+        start,
+        MAY,
+        MAY,
+        [0, 1],
+        [1, 3],
+        STEPS,
+        lr=0.1,
+        sparsity=0.8,
+        r_mask=r_mask,
+        weight_decay=1e-3,
+    )
+    assert two_layers.same(after, weighted_mean(pruned, [1, 3]))
