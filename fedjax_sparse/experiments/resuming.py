@@ -9,6 +9,7 @@ from fedjax_sparse.config import run_config as configs
 from fedjax_sparse.config.cluster import ALONE, Cluster
 from fedjax_sparse.devices import meshes
 from fedjax_sparse.devices.cluster import joined
+from fedjax_sparse.errors import UsageError
 from fedjax_sparse.experiments.building import build, prepare
 from fedjax_sparse.experiments.driving import drive, finish, records_at
 from fedjax_sparse.experiments.progress import say
@@ -33,7 +34,8 @@ def resume(
         The exit code, as of `run`.
 
     Raises:
-        UsageError: There is no run here, or its configuration was changed.
+        UsageError: There is no run here, its configuration was changed, its checkpoints were removed, or all of its
+            seeds have diverged.
         RunError: No checkpoint can be read.
     """
     table, _ = run_folder.open_run(out)
@@ -47,12 +49,14 @@ def resume(
 def _resume(out: Path, command: Sequence[str], chunk: int | Literal["auto"] | None) -> int:
     table, folders = run_folder.open_run(out)
     recorder = Recorder(folders, table)
-    recorder.check_unchanged()
+    step = recorder.last_step(say)
+    if not recorder.running:
+        raise UsageError(f"cannot resume {out}: all of its seeds have diverged")
     config = configs.from_toml_dict(table)
     if chunk is not None:
         config = dataclasses.replace(config, chunk=chunk)
     experiment = build(config)
-    start = recorder.restore(programs.state_shapes(experiment.algorithm, experiment.setting), say)
+    start = recorder.restore(step, programs.state_shapes(experiment.algorithm, experiment.setting), say)
     for folder in folders:
         folder.update_manifest(resumed=[*command])
     say(f"resuming {out} after round {start.round if start else 0}")

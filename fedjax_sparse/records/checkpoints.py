@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,13 +144,21 @@ def common_step(folders: Sequence[Path], *, report: Callable[[str], Any] = warni
     Raises:
         RunError: There is none.
     """
+    step = next(good_steps(folders, report=report), None)
+    if step is None:
+        raise RunError(f"no usable checkpoint in {', '.join(map(str, folders))}")
+    return step
+
+
+def good_steps(folders: Sequence[Path], *, report: Callable[[str], Any] = warnings.warn) -> Iterator[int]:
+    """The steps of which every folder has a good checkpoint, the last one first; as of `common_step`."""
     shared = set.intersection(*(set(steps(folder)) for folder in folders))
     for step in sorted(shared, reverse=True):
         damage = next(filter(None, (_damage(folder / str(step)) for folder in folders)), None)
         if damage is None:
-            return step
-        report(f"{damage}; using the one before")
-    raise RunError(f"no usable checkpoint in {', '.join(map(str, folders))}")
+            yield step
+        else:
+            report(f"{damage}; using the one before")
 
 
 def select_best(folder: Path) -> int | None:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from fedjax_sparse.devices import meshes
-from fedjax_sparse.errors import UsageError
+from fedjax_sparse.errors import RunError, UsageError
 from fedjax_sparse.records import checkpoints
 from fedjax_sparse.records.run_folder import RunFolder
 from fedjax_sparse.simulation.ledger import Ledger
@@ -71,40 +71,87 @@ class Recorder:
                     folder.checkpoints, progress.round, own, extra, metric=merit(progress.rows[k])
                 )
 
-    def restore(self, template: PyTree, report: Report) -> Resume | None:
-        """The last state that all running seeds have saved, later rows dropped; None if there is none yet.
+    def last_step(self, report: Report) -> int | None:
+        """The last step that all running seeds have saved; None if there is none yet.
+
+        Args:
+            report: Called with one line for each checkpoint that is passed over.
+
+        Raises:
+            UsageError: No checkpoint belongs to this configuration, or all that there were have been removed.
+            RunError: There are checkpoints, but none is good.
+        """
+        running = [folder.checkpoints for folder in self.running]
+        if not all(checkpoints.steps(path) for path in running):
+            self._check_never_saved()
+            return None
+        if not running:
+            return None
+        foreign = None
+        for step in checkpoints.good_steps(running, report=report):
+            difference = next(filter(None, (self._difference(folder, step) for folder in self.running)), None)
+            if difference is None:
+                if foreign:
+                    report(f"{foreign}; using the one before")
+                return step
+            foreign = foreign or f"checkpoint {step} was made with {difference}"
+        if foreign:
+            raise UsageError(
+                f"cannot resume {self.running[0].path}: {foreign}; set it back, or start a new run"
+            )
+        raise RunError(f"no usable checkpoint in {', '.join(map(str, running))}")
+
+    def restore(self, step: int | None, template: PyTree, report: Report) -> Resume | None:
+        """The state of a step, later rows dropped; None where the run starts from the beginning.
 
         A seed that diverged stays where its last good checkpoint left it: carried along, never recorded.
 
         Args:
+            step: As of `last_step`.
             template: ShapeDtypeStructs of one seed's state.
             report: Called with one line for each damaged checkpoint that is passed over.
         """
-        running = [folder.checkpoints for folder in self.running]
-        if not running or not all(checkpoints.steps(path) for path in running):
+        if step is None:
             self._truncate(0)
             return None
-        step = checkpoints.common_step(running, report=report)
-        self._truncate(step)
         restored = [self._restore_one(k, template, step, report) for k in range(len(self.folders))]
+        self._truncate(step)
         states, ledgers = zip(*restored, strict=True)
         return Resume(step, jax.tree.map(lambda *leaves: np.stack(leaves), *states), ledgers)
 
     def _restore_one(self, k: int, template: PyTree, step: int, report: Report) -> tuple[PyTree, Ledger]:
         folder, closed = self.folders[k], self._closed[k]
-        if closed is not None and not checkpoints.steps(folder.checkpoints):
-            return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), template), Ledger(
-                diverged_at=closed
-            )
-        wanted = step if closed is None else None
+        wanted = step
+        if closed is not None:
+            wanted = next(checkpoints.good_steps([folder.checkpoints], report=report), None)
+        if wanted is None:
+            nothing = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), template)
+            return nothing, Ledger(diverged_at=closed)
         _, state, extra = checkpoints.restore(folder.checkpoints, template, step=wanted, report=report)
         return state, Ledger.from_dict(extra["ledger"])._replace(diverged_at=closed)
 
-    def check_unchanged(self) -> None:
-        """Raises a `UsageError` if the configuration is not the one that the checkpoints were made with."""
-        for folder in self.folders:
-            for step in checkpoints.steps(folder.checkpoints)[-1:]:
-                _compare(folder, checkpoints.read_extra(folder.checkpoints, step)["config"], self._table)
+    def _check_never_saved(self) -> None:
+        """Raises a `UsageError` where starting from the beginning would throw away what cannot be made out of nothing.
+
+        A run that was killed before its first checkpoint has recorded no later round, and its status is still that of a
+        run that goes on: whatever else has no checkpoints has lost them.
+        """
+        for folder in self.running:
+            recorded = max((row["round"] for row in folder.rows()), default=0)
+            if folder.manifest()["status"] != "running" or recorded > self._table["checkpoint_every"]:
+                raise UsageError(
+                    f"cannot resume {folder.path}: its checkpoints are gone; the records of {recorded} rounds are kept "
+                    f"(to draw them: fedjax-sparse plot {folder.path}); start a new run to train again"
+                )
+
+    def _difference(self, folder: RunFolder, step: int) -> str | None:
+        """The first value of the configuration that a checkpoint was not made with, in words."""
+        old = _flat(checkpoints.read_extra(folder.checkpoints, step)["config"])
+        new = _flat(self._table)
+        for key in sorted({*old, *new}):
+            if old.get(key) != new.get(key):
+                return f"{key} = {old.get(key)!r}, but config.toml has {key} = {new.get(key)!r}"
+        return None
 
     def _truncate(self, step: int) -> None:
         for folder in self.running:
@@ -116,16 +163,6 @@ def merit(row: dict[str, Any] | None) -> float | None:
     if row is None:
         return None
     return row.get("global_test_accuracy", -row["global_test_loss"])
-
-
-def _compare(folder: RunFolder, saved: dict[str, Any], now: dict[str, Any]) -> None:
-    old, new = _flat(saved), _flat(now)
-    for key in sorted({*old, *new}):
-        if old.get(key) != new.get(key):
-            raise UsageError(
-                f"cannot resume {folder.path}: config.toml has {key} = {new.get(key)!r}, but the run was started "
-                f"with {old.get(key)!r}; set it back, or start a new run"
-            )
 
 
 def _flat(table: dict[str, Any]) -> dict[str, Any]:

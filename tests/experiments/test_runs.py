@@ -18,6 +18,7 @@ from fedjax_sparse.cli.commands import main
 from fedjax_sparse.config import run_config
 from fedjax_sparse.experiments.building import build
 from fedjax_sparse.records import checkpoints, run_folder
+from fedjax_sparse.records.recorder import Recorder
 from fedjax_sparse.simulation import ledger, programs
 
 QUICK = ("--clients", "6", "--cohort-size", "3", "--local-epochs", "1", "--eval-every", "2")
@@ -151,6 +152,69 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole, tmp_path, caps
     victim.write_bytes(content)
     assert main(["resume", str(out)]) == 0
     assert "is damaged" in capsys.readouterr().err
+    assert rows(out) == rows(whole)
+
+
+def change(file: Path, content: str) -> None:
+    file.write_text(content)
+
+
+def foreign(newest: Path) -> None:
+    """A checkpoint of another run in place of the newest."""
+    extra = {"config": run_folder.open_run(newest.parents[1])[0] | {"client_lr": 0.2}, "ledger": {}}
+    checkpoints.save(newest.parent, int(newest.name), {"a": np.ones(1)}, extra)
+
+
+WRONG = {
+    "no digests": lambda newest: (newest / "sha256.json").unlink(),
+    "empty digests": lambda newest: change(newest / "sha256.json", ""),
+    "digests of another type": lambda newest: change(newest / "sha256.json", "[1, 2]"),
+    "deep digests": lambda newest: change(newest / "sha256.json", "[" * 100_000),
+    "one file in place of another": lambda newest: (newest / "checkpoint.json").rename(newest / "arrays.npz"),
+    "no arrays": lambda newest: (newest / "arrays.npz").unlink(),
+    "of another run": foreign,
+    "an empty folder": lambda newest: (newest.parent / "999").mkdir(),
+    "a stray file": lambda newest: change(newest.parent / "999", "notes"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_whatever_is_wrong_with_the_newest_falls_back_with_one_line(whole, tmp_path, wrong):
+    out = copy(whole, tmp_path)
+    wrong(out / "checkpoints" / "12")
+    table, folders = run_folder.open_run(out)
+    lines: list[str] = []
+    found = Recorder(folders, table).last_step(lines.append)
+    assert found == (12 if (out / "checkpoints" / "999").exists() else 9)
+    (line,) = lines
+    assert "using the one before" in line
+    assert "\n" not in line
+
+
+def test_a_stray_newest_does_not_stop_a_resume(whole, tmp_path, capsys):
+    out = copy(whole, tmp_path)
+    shutil.rmtree(out / "checkpoints" / "12")
+    (out / "checkpoints" / "999").mkdir()
+    assert main(["resume", str(out)]) == 0
+    assert "sha256.json is missing; using the one before" in capsys.readouterr().err
+    assert rows(out) == rows(whole)
+
+
+@pytest.mark.parametrize("status", ["finished", "interrupted after round 12", "running"])
+def test_without_its_checkpoints_a_run_is_never_trained_again(whole, tmp_path, status, capsys):
+    out = copy(whole, tmp_path)
+    run_folder.RunFolder(out).set_status(status)
+    shutil.rmtree(out / "checkpoints")
+    assert main(["resume", str(out)]) == 2
+    assert "its checkpoints are gone; the records of 12 rounds are kept" in capsys.readouterr().err
+    assert rows(out) == rows(whole)
+
+
+def test_where_no_seed_is_left_nothing_is_trained(whole, tmp_path, capsys):
+    out = copy(whole, tmp_path)
+    run_folder.RunFolder(out).update_manifest(diverged_at=13)
+    assert main(["resume", str(out)]) == 2
+    assert "all of its seeds have diverged" in capsys.readouterr().err
     assert rows(out) == rows(whole)
 
 
