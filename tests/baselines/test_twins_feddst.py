@@ -119,7 +119,7 @@ def test_feddst_server_prunes_only_what_is_denser_than_the_target():
 
 def test_feddst_client_step_by_step():
     params, masks, *_, counts = feddst_round()
-    fewer = [k - 2 for k in counts]
+    fewer = [k - 6 for k in counts]
     trained, after = feddst.client(
         two_layers.grad, 0, params, masks, MAY, STEPS,
         lr=0.9, momentum=0.9, weight_decay=0.01, counts=(fewer, counts), mode="not_kept",
