@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fedjax_sparse.cli.batch import Case, run_all
-from fedjax_sparse.results import reading
+from fedjax_sparse.results import tables
 
 SPARSITIES = (0.9, 0.95, 0.99)
 SPARSITY, PERCENT = "--sparsity {sparsity}", "--keep-percent {percent:g}"
@@ -105,8 +105,8 @@ def main() -> int:
     for problem in PROBLEMS:
         start, out = time.perf_counter(), args.out / args.scale / problem
         summaries = run_all(cases(problem, args.scale), out, args.data_dir)
-        print(f"\n{problem}, {time.perf_counter() - start:.0f} s\n{reading.format_table(summaries)}")
-        reading.write_table(summaries, out / "table.csv")
+        print(f"\n{problem}, {time.perf_counter() - start:.0f} s\n{tables.format_table(summaries)}")
+        tables.write_table(summaries, out / "table.csv")
     return 0
 
 

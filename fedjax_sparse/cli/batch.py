@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from fedjax_sparse.cli.commands import main as fedjax_sparse
 from fedjax_sparse.records.run_folder import MANIFEST, RunFolder
-from fedjax_sparse.results import reading
-from fedjax_sparse.results.reading import Summary
+from fedjax_sparse.results import reading, tables
+from fedjax_sparse.results.tables import Summary
 
 
 class Case(NamedTuple):
@@ -41,7 +41,7 @@ def run_all(cases: Sequence[Case], out: Path, data_dir: str | None) -> list[Summ
         if code not in (0, 1):
             sys.exit(code)
         if any(part.rows() for part in _seeds(folder)):
-            summaries.append(reading.summarize(reading.read(folder), case.label))
+            summaries.append(tables.summarize(reading.read(folder), case.label))
     return summaries
 
 

@@ -5,6 +5,8 @@ Names and flags are resolved without JAX, which is imported only once a request 
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import sys
@@ -94,9 +96,23 @@ def _overview() -> str:
 def _run(args: Sequence[str]) -> int:
     """`run ALGORITHM [--config FILE.toml] [flags]`."""
     chosen, processes = request(args)
-    from fedjax_sparse.experiments import runs
+    with _introduced(f"{chosen.algorithm} on {chosen.dataset}, {chosen.rounds} rounds", processes):
+        from fedjax_sparse.experiments import runs
 
-    return runs.run(chosen, [PROG, "run", *args], processes)
+        return runs.run(chosen, [PROG, "run", *args], processes)
+
+
+@contextlib.contextmanager
+def _introduced(about: str, processes: Cluster) -> Iterator[None]:
+    """Says what is to come before JAX is imported, which takes seconds, and in the end how long all of it took."""
+    from fedjax_sparse.experiments import progress
+
+    progress.STDERR.quiet = bool(processes.process_id)  # of several processes the first speaks
+    with progress.timed():
+        progress.say(about)
+        with progress.doing("starting JAX"):
+            importlib.import_module("fedjax_sparse.experiments.driving")
+        yield
 
 
 def configuration(args: Sequence[str]) -> run_config.RunConfig:
@@ -201,10 +217,11 @@ class ResumeArguments:
 
 def _resume(args: Sequence[str]) -> int:
     given = _arguments(ResumeArguments, "resume", args)
-    from fedjax_sparse.experiments import resuming
-
     processes = Cluster(given.coordinator, given.num_processes, given.process_id)
-    return resuming.resume(Path(given.run), [PROG, "resume", *args], processes, given.chunk)
+    with _introduced(f"going on with {given.run}", processes):
+        from fedjax_sparse.experiments import resuming
+
+        return resuming.resume(Path(given.run), [PROG, "resume", *args], processes, given.chunk)
 
 
 @dataclass(frozen=True)

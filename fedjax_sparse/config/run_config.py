@@ -170,6 +170,7 @@ class RunConfig(Options):
         "where the states of clients lie between rounds; host is slower, and as large as main memory",
     )
     out: str | None = option(None, "run folder; by default a new one under runs/")
+    figures: bool = option(True, "draw figures when the run ends; plot draws them at any time")
     log_csv: bool = option(False, "write metrics.csv beside metrics.jsonl")
     tensorboard: bool = option(False, "write TensorBoard events (needs tensorboardX)")
 

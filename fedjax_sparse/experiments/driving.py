@@ -15,11 +15,11 @@ from fedjax_sparse.data.population import Padding, padding
 from fedjax_sparse.devices import meshes
 from fedjax_sparse.experiments import interrupts
 from fedjax_sparse.experiments.building import Experiment, Ready
-from fedjax_sparse.experiments.progress import STDERR, display, facts, say
+from fedjax_sparse.experiments.progress import STDERR, display, doing, facts, say
 from fedjax_sparse.records import run_folder
 from fedjax_sparse.records.recorder import Recorder
 from fedjax_sparse.records.run_folder import RunFolder
-from fedjax_sparse.results import figures
+from fedjax_sparse.results import figures, reading, tables
 from fedjax_sparse.simulation import memory, programs
 from fedjax_sparse.simulation.programs import Resume
 
@@ -71,16 +71,20 @@ def finish(experiment: Experiment, out: Path, recorder: Recorder) -> int:
 
 
 def _report(experiment: Experiment, out: Path, recorder: Recorder) -> None:
-    """Prints what came of the run, and draws its figures."""
+    """Prints what came of the run, and draws its figures, as PNG alone: PDF takes as long again, for its fonts."""
     if jax.process_index():
         return
     rows = [rows[-1] for rows in (folder.rows() for folder in recorder.running) if rows]
     if rows:
-        say(f"{facts(rows)}  in {rows[0]['wall_seconds']:.1f} s")
-        figures.plot([out], out / "figures")
+        say("  ".join([*facts(rows), f"{rows[0]['wall_seconds']:.1f} s of rounds and tests"]))
+        run = reading.read(out)
+        print(tables.format_table(tables.summaries([run]), tables.terminal_width()))
+        if experiment.config.figures:
+            with doing("drawing figures"):
+                figures.draw([run], out / "figures", ["png"])
     if not registry.entry(experiment.config.algorithm).sets_its_steps:
         say(padding_of_run(experiment).describe())
-    say(f"records and figures: {out}")
+    say(f"records: {out}")
 
 
 def padding_of_run(experiment: Experiment) -> Padding:

@@ -12,7 +12,7 @@ from fedjax_sparse.devices.cluster import joined
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.experiments.building import build, prepare
 from fedjax_sparse.experiments.driving import drive, finish, records_at
-from fedjax_sparse.experiments.progress import say
+from fedjax_sparse.experiments.progress import doing, say
 from fedjax_sparse.records import run_folder
 from fedjax_sparse.records.recorder import Recorder
 from fedjax_sparse.simulation import programs
@@ -55,11 +55,14 @@ def _resume(out: Path, command: Sequence[str], chunk: int | Literal["auto"] | No
     config = configs.from_toml_dict(table)
     if chunk is not None:
         config = dataclasses.replace(config, chunk=chunk)
-    experiment = build(config)
+    with doing(f"loading {config.dataset}"):
+        experiment = build(config)
     start = recorder.restore(step, programs.state_shapes(experiment.algorithm, experiment.setting), say)
     for folder in folders:
         folder.update_manifest(resumed=[*command])
     say(f"resuming {out} after round {start.round if start else 0}")
     if start and start.round == config.rounds:
         return finish(experiment, out, recorder)
-    return drive(prepare(experiment, config.chunk), out, recorder, start)
+    with doing("compiling"):
+        ready = prepare(experiment, config.chunk)
+    return drive(ready, out, recorder, start)

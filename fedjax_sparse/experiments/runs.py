@@ -13,6 +13,7 @@ from fedjax_sparse.config.run_config import RunConfig
 from fedjax_sparse.devices.cluster import joined
 from fedjax_sparse.experiments.building import build, prepare
 from fedjax_sparse.experiments.driving import drive, records_at, seeds_of
+from fedjax_sparse.experiments.progress import doing
 from fedjax_sparse.records import run_folder
 from fedjax_sparse.records.recorder import Recorder
 
@@ -37,7 +38,10 @@ def run(config: RunConfig, command: Sequence[str], cluster: Cluster = ALONE) -> 
 
 
 def _run(config: RunConfig, out: Path, command: Sequence[str]) -> int:
-    ready = prepare(build(config), config.chunk)
+    with doing(f"loading {config.dataset}"):
+        experiment = build(config)
+    with doing("compiling"):
+        ready = prepare(experiment, config.chunk)
     experiment = ready.experiment
     table = configs.to_toml_dict(dataclasses.replace(experiment.config, out=str(out)))
     kind, count = jax.devices()[0].device_kind, experiment.setting.devices

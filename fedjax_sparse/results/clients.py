@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.records.run_folder import CLIENTS
-from fedjax_sparse.results.drawing import COLORS, new_figure, save
+from fedjax_sparse.results.drawing import COLORS, KINDS, new_figure, save
 from fedjax_sparse.results.reading import Run
 from fedjax_sparse.results.tables import write_csv
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 MOST_CLIENTS_BY_ID = 50  # more are sorted, so that the eye finds an order
 
 
-def draw(run: Run, out: Path, name: str = "clients") -> list[Path]:
+def draw(run: Run, out: Path, name: str = "clients", kinds: Sequence[str] = KINDS) -> list[Path]:
     """Draws who holds what: examples of each client, and below them the share of each class.
 
     Few clients stand in the order of their ids, many are sorted by their most frequent class.
@@ -36,7 +37,7 @@ def draw(run: Run, out: Path, name: str = "clients") -> list[Path]:
     setting = [str(run.config[key]) for key in ("dataset", "partition") if key in run.config]
     title = ", ".join([*setting, f"{len(rows):,} clients", f"{table[:, 1].sum():,} examples"])
     file = write_csv(out / f"{name}.csv", header, table.tolist())
-    return [*save(lambda: _draw_clients(table[:, 1], table[:, 2:], title), out / name), file]
+    return [*save(lambda: _draw_clients(table[:, 1], table[:, 2:], title), out / name, kinds), file]
 
 
 def _draw_clients(examples: np.ndarray, classes: np.ndarray, title: str) -> Figure:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.results import clients, drawing, reading, tables
-from fedjax_sparse.results.drawing import Curve, Quantity
+from fedjax_sparse.results.drawing import KINDS, Curve, Quantity
 from fedjax_sparse.results.reading import Run
 
 QUANTITIES = {
@@ -51,21 +51,29 @@ def plot(folders: Sequence[Path], out: Path) -> list[Path]:
     if not folders:
         raise UsageError("nothing to plot: name at least one run folder")
     runs = [reading.read(Path(folder)) for folder in folders]
-    summaries = [tables.summarize(run, label) for run, label in zip(runs, reading.labels(runs), strict=True)]
-    partitions = {run.clients: run for run in runs if run.clients}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        files = curves(runs, out)
-        for number, run in enumerate(partitions.values(), start=1):
-            files += clients.draw(run, out, "clients" if len(partitions) == 1 else f"clients_{number}")
-        files.append(tables.write_table(summaries, out / "summary.csv"))
-    except OSError as error:
-        raise UsageError(f"cannot write figures to {out}: {error.strerror}") from error
-    print(tables.format_table(summaries))
+    files = draw(runs, out)
+    print(tables.format_table(tables.summaries(runs), tables.terminal_width()))
     return files
 
 
-def curves(runs: Sequence[Run], out: Path) -> list[Path]:
+def draw(runs: Sequence[Run], out: Path, kinds: Sequence[str] = KINDS) -> list[Path]:
+    """Draws all figures of the runs together, as files of these kinds, with their numbers and their table as CSV.
+
+    Raises:
+        UsageError: If the runs cannot be drawn together, or `out` not written.
+    """
+    partitions = {run.clients: run for run in runs if run.clients}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        files = curves(runs, out, kinds)
+        for number, run in enumerate(partitions.values(), start=1):
+            files += clients.draw(run, out, "clients" if len(partitions) == 1 else f"clients_{number}", kinds)
+        return [*files, tables.write_table(tables.summaries(runs), out / "summary.csv")]
+    except OSError as error:
+        raise UsageError(f"cannot write figures to {out}: {error.strerror}") from error
+
+
+def curves(runs: Sequence[Run], out: Path, kinds: Sequence[str] = KINDS) -> list[Path]:
     """Draws those of `FIGURES` that the runs have recorded, each with the CSV of its numbers."""
     names, title, files = reading.labels(runs), _title(runs), []
     for figure, panels in FIGURES.items():
@@ -78,7 +86,7 @@ def curves(runs: Sequence[Run], out: Path) -> list[Path]:
         lines = {panel: [curve(run, *panel) for run in runs] for panel in most}
         if any(len(line.x) for by_run in lines.values() for line in by_run):
             files += drawing.save(
-                lambda lines=lines: drawing.draw_panels(lines, names, QUANTITIES, title), out / figure
+                lambda lines=lines: drawing.draw_panels(lines, names, QUANTITIES, title), out / figure, kinds
             )
             files.append(_write_lines(lines, names, out / f"{figure}.csv"))
     return files

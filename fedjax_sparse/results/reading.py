@@ -14,6 +14,7 @@ from fedjax_sparse.records.run_folder import CLIENTS, CONFIG, METRICS, RunFolder
 
 # Every row of a run has them all; accuracy stands in all or in none: only where there are classes.
 ACCURACY = "global_test_accuracy"
+CLIENT_ACCURACY = "client_test_accuracy"
 KEYS = (
     "round",
     "train_loss",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedjax_sparse.results.reading import ACCURACY, Run
+from fedjax_sparse.results import reading
+from fedjax_sparse.results.reading import ACCURACY, CLIENT_ACCURACY, Run
 
 
 class Summary(NamedTuple):
@@ -20,9 +23,11 @@ class Summary(NamedTuple):
         seeds: How many.
         rounds: Rounds that every seed has recorded.
         score: What the next three are: test accuracy, or test loss where there are no classes.
-        best: Over all recorded rounds.
-        last10: Mean over the recorded rounds among the last ten.
-        last: In the last recorded round.
+        score_best: Over all recorded rounds.
+        score_last10: Mean over the recorded rounds among the last ten.
+        score_last: In the last recorded round.
+        client_test_accuracy_last10: Mean over clients of the accuracy on their own test images, and over the recorded
+            rounds among the last ten; NaN where it was not asked for.
         density: In the last recorded round, of all trainable parameters.
         uplink_bytes: From the clients.
         downlink_bytes: To the clients.
@@ -34,14 +39,20 @@ class Summary(NamedTuple):
     seeds: int
     rounds: int
     score: str
-    best: np.ndarray
-    last10: np.ndarray
-    last: np.ndarray
+    score_best: np.ndarray
+    score_last10: np.ndarray
+    score_last: np.ndarray
+    client_test_accuracy_last10: np.ndarray
     density: np.ndarray
     uplink_bytes: np.ndarray
     downlink_bytes: np.ndarray
     flops: np.ndarray
     flops_dense: np.ndarray
+
+
+def summaries(runs: Sequence[Run]) -> list[Summary]:
+    """The lines of the runs, under names that tell them apart."""
+    return [summarize(run, label) for run, label in zip(runs, reading.labels(runs), strict=True)]
 
 
 def summarize(run: Run, label: str) -> Summary:
@@ -52,8 +63,11 @@ def summarize(run: Run, label: str) -> Summary:
         finite = seed[score][np.isfinite(seed[score])]
         return float(best(finite)) if finite.size else np.nan
 
-    def late_mean(seed: Mapping[str, np.ndarray]) -> float:
-        return float(np.mean(seed[score][seed["round"] > seed["round"][-1] - 10]))
+    def late_mean(key: str) -> np.ndarray:
+        return np.array([_late_mean(seed, key) for seed in run.seeds])
+
+    def last(key: str) -> np.ndarray:
+        return np.array([seed[key][-1] for seed in run.seeds])
 
     return Summary(
         label,
@@ -61,34 +75,67 @@ def summarize(run: Run, label: str) -> Summary:
         int(min(seed["round"][-1] for seed in run.seeds)),
         score,
         np.array([best_of(seed) for seed in run.seeds]),
-        np.array([late_mean(seed) for seed in run.seeds]),
-        *(np.array([seed[key][-1] for seed in run.seeds]) for key in (score, *Summary._fields[7:])),
+        late_mean(score),
+        last(score),
+        late_mean(CLIENT_ACCURACY),
+        *map(last, Summary._fields[8:]),
     )
 
 
-def format_table(summaries: Sequence[Summary]) -> str:
-    """The table as text: means over seeds, and standard deviations of the scores."""
-    lines = [["run", "seeds", "rounds", "score", "best", "last 10", "last", "density", "up", "down", "FLOPs"]]
-    for line in summaries:
-        score, scale, digits = ("accuracy %", 100, 2) if line.score == ACCURACY else ("test loss", 1, 4)
-        lines.append(
-            [line.run, str(line.seeds), str(line.rounds), score]
-            + [_with_spread(scale * values, digits) for values in (line.best, line.last10, line.last)]
-            + [f"{100 * line.density.mean():.3g} %"]
-            + [_si(values.mean(), "B") for values in (line.uplink_bytes, line.downlink_bytes)]
-            + [_si(line.flops.mean(), "")]
-        )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+def _late_mean(seed: Mapping[str, np.ndarray], key: str) -> float:
+    """Over the recorded rounds among the last ten; NaN if nothing was trained yet, or `key` not recorded."""
+    late = seed["round"] > max(seed["round"][-1] - 10, 0)
+    return float(np.mean(seed[key][late])) if key in seed and late.any() else np.nan
 
 
-def write_table(summaries: Sequence[Summary], file: Path) -> Path:
+def format_table(lines: Sequence[Summary], width: int | None = None) -> str:
+    """The table as text: means over seeds, and standard deviations of the scores.
+
+    Args:
+        lines: A line for each run.
+        width: Columns of the terminal; in one that is too narrow every number has a line. None: as wide as need be.
+    """
+    header, *rows = zip(*_columns(lines), strict=True)
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    if width is None or sum(widths) + 2 * len(widths) - 2 <= width:
+        table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (header, *rows)]
+    else:
+        longest = max(map(len, header))
+        table = [f"{name:{longest}} {cell}" for row in rows for name, cell in zip(header, row, strict=True)]
+    return "\n".join(table)
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that standard output is; None where it is something else, such as a file."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _columns(lines: Sequence[Summary]) -> Iterator[Sequence[str]]:
+    """Title and cells of each column; clients' accuracy only where a run has it."""
+    accuracy = [line.score == ACCURACY for line in lines]
+    yield "run", *(line.run for line in lines)
+    yield "seeds", *(str(line.seeds) for line in lines)
+    yield "rounds", *(str(line.rounds) for line in lines)
+    yield "score", *("accuracy %" if percent else "test loss" for percent in accuracy)
+    for title, key in (("best", "score_best"), ("last 10", "score_last10"), ("last", "score_last")):
+        values = [getattr(line, key) for line in lines]
+        yield title, *(_score(*each) for each in zip(values, accuracy, strict=True))
+    clients = [line.client_test_accuracy_last10 for line in lines]
+    if np.isfinite(np.concatenate(clients)).any():
+        yield "clients %", *(_score(values, True) for values in clients)
+    yield "density", *(f"{100 * line.density.mean():.3g} %" for line in lines)
+    yield "up", *(_si(line.uplink_bytes.mean(), "B") for line in lines)
+    yield "down", *(_si(line.downlink_bytes.mean(), "B") for line in lines)
+    yield "FLOPs", *(_si(line.flops.mean(), "") for line in lines)
+
+
+def write_table(lines: Sequence[Summary], file: Path) -> Path:
     """The table as CSV: exact means, and standard deviations (n - 1; empty for one seed)."""
     plain, measured = Summary._fields[:4], Summary._fields[4:]
     header = [*plain, *(f"{name}_{statistic}" for name in measured for statistic in ("mean", "std"))]
     rows = [
         [*line[:4], *(number for values in line[4:] for number in (values.mean(), _std(values)))]
-        for line in summaries
+        for line in lines
     ]
     return write_csv(file, header, rows)
 
@@ -112,9 +159,13 @@ def _std(values: np.ndarray) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
 
 
-def _with_spread(values: np.ndarray, digits: int) -> str:
-    spread = f" ± {_std(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{values.mean():.{digits}f}{spread}"
+def _score(values: np.ndarray, accuracy: bool) -> str:
+    """Mean, and standard deviation of several seeds: percent of an accuracy, else a plain number."""
+    scale, digits = (100, 2) if accuracy else (1, 4)
+    if not np.isfinite(values).any():
+        return "-"
+    spread = f" ± {scale * _std(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{scale * values.mean():.{digits}f}{spread}"
 
 
 def _si(value: float, unit: str) -> str:

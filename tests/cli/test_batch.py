@@ -17,7 +17,7 @@ def test_what_is_finished_is_not_repeated_and_what_was_stopped_goes_on(tmp_path,
     commands: list[list[str]] = []
     monkeypatch.setattr(batch, "fedjax_sparse", lambda command: commands.append(command) or 0)
     (again,) = batch.run_all(cases, tmp_path, None)
-    assert (again.last, commands) == (first.last, [])
+    assert (again.score_last, commands) == (first.score_last, [])
     folder.set_status("interrupted after round 1")
     batch.run_all(cases, tmp_path, None)
     assert commands == [["resume", str(folder.path)]]

@@ -20,9 +20,10 @@ def refused(args, capsys):
     assert commands.main(args) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("fedjax-sparse: error: ")
-    assert captured.err.count("\n") == 1
-    return captured.err.removeprefix("fedjax-sparse: error: ").rstrip()
+    *_going_on, error = captured.err.splitlines()
+    assert "error" not in "".join(_going_on)
+    assert error.startswith("fedjax-sparse: error: ")
+    return error.removeprefix("fedjax-sparse: error: ")
 
 
 def helped(args, capsys):
@@ -336,6 +337,13 @@ def test_help_and_refusals_need_no_jax(tmp_path):
     ):
         process = run_process(*args, env=environment)
         assert (process.returncode, "JAX was imported" in process.stderr) == (code, False)
+
+
+def test_a_run_says_what_it_is_before_jax_is_there(tmp_path):
+    (tmp_path / "jax.py").write_text("raise RuntimeError('JAX was imported')")
+    process = run_process("run", "fedavg", "--rounds", "7", env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert process.stderr.splitlines()[:2] == ["fedavg on digits, 7 rounds", "starting JAX"]
+    assert "JAX was imported" in process.stderr
 
 
 def test_a_reader_that_leaves_early_is_no_error():

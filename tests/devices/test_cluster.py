@@ -145,7 +145,7 @@ def test_auto_without_a_cluster_is_refused(tmp_path):
     command = [sys.executable, "-m", "fedjax_sparse", "run", "fedavg", "--coordinator", "auto"]
     done = subprocess.run([*command, "--out", str(tmp_path / "run")], capture_output=True, text=True)
     assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+    *_, line = done.stderr.splitlines()
     assert "--coordinator = auto: JAX finds no processes to join" in line
     assert "else HOST:PORT with --num-processes and --process-id" in line
     assert not (tmp_path / "run").exists()
@@ -172,9 +172,8 @@ def test_a_lost_process_ends_the_other_within_seconds(tmp_path, lost, number):
         other = pair[1 - lost]
         _, said = other.communicate(timeout=SECONDS)
         assert other.returncode == 1
-        errors = [line for line in said.splitlines() if not line.startswith(("memory:", "round "))]
-        assert len(errors) == 1
-        assert errors[0].startswith("fedjax-sparse: error: another process of the run was lost")
+        (error,) = [line for line in said.splitlines() if "error" in line]
+        assert error.startswith("fedjax-sparse: error: another process of the run was lost")
     assert checkpoints.common_step([out / "checkpoints"]) >= 2
 
 
@@ -187,8 +186,9 @@ def test_nobody_answers(tmp_path, process_id):
         pair[1 - process_id].kill()
         _, said = pair[process_id].communicate(timeout=SECONDS)
         assert pair[process_id].returncode == 1
-        assert said.startswith("fedjax-sparse: error: no answer from the coordinator 127.0.0.1:")
-        assert len(said.splitlines()) == 1
+        *going_on, error = said.splitlines()
+        assert error.startswith("fedjax-sparse: error: no answer from the coordinator 127.0.0.1:")
+        assert len(going_on) == (2 if process_id == 0 else 0)
     assert not (tmp_path / "run").exists()
 
 
@@ -224,7 +224,7 @@ def test_a_port_that_is_taken_is_refused(tmp_path, capsys):
         address = f"127.0.0.1:{holder.getsockname()[1]}"
         flags = ["--coordinator", address, "--num-processes", "2", "--process-id", "0"]
         assert main(["run", "fedavg", *flags, "--out", str(tmp_path / "run")]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    *_, line = capsys.readouterr().err.splitlines()
     assert f"--coordinator = {address}: process 0 cannot listen on that port (Address already in use)" in line
 
 
@@ -233,5 +233,5 @@ def test_a_time_to_wait_that_is_no_number_is_refused(tmp_path, monkeypatch, caps
     monkeypatch.setenv("FEDJAX_SPARSE_COORDINATOR_TIMEOUT", text)
     flags = ["--coordinator", "127.0.0.1:1", "--num-processes", "2", "--process-id", "1"]
     assert main(["run", "fedavg", *flags, "--out", str(tmp_path / "run")]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    *_, line = capsys.readouterr().err.splitlines()
     assert f"FEDJAX_SPARSE_COORDINATOR_TIMEOUT = {text!r} is not valid; allowed: seconds, at least 1" in line
