@@ -176,6 +176,7 @@ class Federation(NamedTuple):
         loss: (variables, batch, ops) -> (mean loss f[], new stats); without `ops` the model's own layers are used.
         loss_of: ((outputs, y) -> f[B] or None, train) -> a `loss` with that loss of each example in place of the
             model's own, and the model in training mode or not.
+        correct: (outputs, y) -> f[B], the fraction of each example that is right; None for regression.
         train: (gradient, variables, client, t, key, project, steps, moments) -> `Trained`: local SGD. `gradient` is
             (variables, batch) -> (loss, new stats, gradients); `project` maps params to params after each step;
             `steps` = (first, end) restricts or extends the plan's local steps; `moments` is an optimiser state to
@@ -199,6 +200,7 @@ class Federation(NamedTuple):
 
     loss: Callable[..., tuple[jax.Array, PyTree]]
     loss_of: Callable[..., Callable[..., tuple[jax.Array, PyTree]]]
+    correct: Callable[[jax.Array, jax.Array], jax.Array] | None
     train: Callable[..., Trained]
     client_optimizer: Callable[[jax.Array | float], optax.GradientTransformation]
     task: Literal["classification", "regression", "text"]

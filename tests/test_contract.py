@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fedjax_sparse import trees
-from fedjax_sparse.clients.state_store import make_state_store
+from fedjax_sparse.clients.state_store import StateStore, make_state_store
 from fedjax_sparse.config import registry
 from fedjax_sparse.costs import prices
 from fedjax_sparse.data import population as populations
@@ -55,6 +55,11 @@ class Subject(NamedTuple):
     round: Callable
     start: State
     preparation: Any
+    store: StateStore
+
+    def client(self, stored: Any, i: int = 0) -> Any:
+        """The state of client i, from the stored states of all."""
+        return jax.tree.map(lambda leaf: leaf[0], self.store.gather(stored, jnp.asarray([i])))
 
 
 @functools.cache
@@ -80,7 +85,7 @@ def compiled(name: str, cut: str = "one by one") -> Subject:
         begin = programs.compile_program(algorithm, setting).start
         state, preparation = jax.tree.map(lambda leaf: leaf[0], begin(population, np.asarray([5], np.int32)))
         start = State(*state)
-    return Subject(name, setting, algorithm, jax.jit(round_fn), start, preparation)
+    return Subject(name, setting, algorithm, jax.jit(round_fn), start, preparation, store)
 
 
 @pytest.fixture(scope="module", params=sorted(registry.algorithms()))
@@ -180,7 +185,7 @@ def test_nobody_comes(subject):
         [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     )
     assert not np.asarray(metrics.up.size).any()
-    someone = jax.tree.map(lambda leaf: leaf[0], state.client)
+    someone = subject.client(state.client)
     before = subject.algorithm.model(subject.start.server, someone)
     after = subject.algorithm.model(state.server, someone)
     for old, new in zip(jax.tree.leaves(before.params), jax.tree.leaves(after.params), strict=True):
@@ -229,8 +234,7 @@ def test_what_is_declared_sparse_is_sparse_after_every_round(subject):
     assert set(declared) == set(registry.entry(subject.name).sparse)
     for t, state in enumerate(states, start=1):
         server, clients = jax.tree.map(lambda leaf: leaf[0], state)
-        someone = jax.tree.map(lambda leaf: leaf[0], clients)
-        deployed = subject.algorithm.model(server, someone)
+        deployed = subject.algorithm.model(server, subject.client(clients))
         own = subject.algorithm.server_model(server) if subject.algorithm.server_model else deployed
         for what, variables in (("deployed", deployed), ("server", own)):
             if what in declared and declared[what].kept is not None:
@@ -239,6 +243,11 @@ def test_what_is_declared_sparse_is_sparse_after_every_round(subject):
                 # Biases start at zero; an entry that lives need not have moved, so only kernels are counted exactly.
                 if declared[what].how == "exact" and t > 1:
                     assert nonzero == declared[what].kept(t)
+        if "personal" in declared and declared["personal"].kept is not None:
+            for i in range(N):
+                own = subject.algorithm.model(server, subject.client(clients, i))
+                nonzero = prunable_nonzero(own.params, declared["personal"].prunable)
+                assert nonzero <= declared["personal"].kept(t)
 
 
 def prunable_nonzero(params: Any, prunable: Any) -> int:

@@ -27,7 +27,7 @@ def sparse_message(
     *,
     located: jax.Array | int,
     universe: jax.Array | int,
-    mask_bits: int = 0,
+    mask_bits: jax.Array | int = 0,
 ) -> Message:
     """A part of `size` scalars.
 
@@ -37,7 +37,7 @@ def sparse_message(
         sent: bool[C], where a message goes at all.
         located: i32[] or i32[C], values whose position the receiver cannot know; 0 for a support that it knows.
         universe: Positions among which the located values lie.
-        mask_bits: Bits of a mask sent beside the values.
+        mask_bits: i32[] or i32[C], bits of a mask sent beside the values.
     """
     counts = (size, values, located, universe, mask_bits)
     return Message(*(jnp.where(sent, jnp.asarray(count, jnp.int32), 0) for count in counts))

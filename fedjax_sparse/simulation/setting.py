@@ -157,6 +157,7 @@ def make_setting(
     federation = Federation(
         loss=make_loss(model, preprocess),
         loss_of=functools.partial(make_loss, model, preprocess),
+        correct=model.correct,
         train=local_training.local_sgd(optimizer, rate, plan, within),
         client_optimizer=optimizer,
         task=dataset.task,
