@@ -34,7 +34,7 @@ def run_round(
     steps: Sequence[int],
     lr: float,
     alpha: float,
-    omega: Sequence[float] | None = None,
+    omega: Sequence[float] | np.ndarray | None = None,
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
 ) -> State:

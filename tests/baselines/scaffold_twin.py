@@ -45,7 +45,7 @@ def run_round(
     server_lr: float = 1.0,
     full_gradient: Callable[[int, np.ndarray], np.ndarray] | None = None,
     control_lr: float | None = None,
-    omega: Sequence[float] | None = None,
+    omega: Sequence[float] | np.ndarray | None = None,
     clip_norm: float | None = None,
     weight_decay: float = 0.0,
 ) -> tuple[State, dict[int, np.ndarray]]:
