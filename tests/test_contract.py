@@ -59,7 +59,8 @@ class Subject(NamedTuple):
 
     def client(self, stored: Any, i: int = 0) -> Any:
         """The state of client i, from the stored states of all."""
-        return jax.tree.map(lambda leaf: leaf[0], self.store.gather(stored, jnp.asarray([i])))
+        one = self.store.gather(jax.tree.map(jnp.asarray, stored), jnp.asarray([i]))
+        return jax.tree.map(lambda leaf: leaf[0], one)
 
 
 @functools.cache
