@@ -56,6 +56,7 @@ def build(config: RunConfig) -> Experiment:
         UsageError: The data set, the partition or the model cannot be had as configured.
     """
     _set_up_jax(config)
+    count = meshes.choose(config.devices, config.places)
     dataset = _as_configured(_dataset(config), config)
     config = dataclasses.replace(config, model=_model_name(config, dataset))
     population = populations.make_population(
@@ -74,7 +75,6 @@ def build(config: RunConfig) -> Experiment:
     shares = None
     if config.client_test_size is not None:
         shares = client_test.shares(dataset.y_test, holdings, config.client_test_size, config.partition_seed)
-    count = meshes.choose(config.devices, config.places)
     setting = make_setting(
         dataset,
         _model(config, dataset),

@@ -4,6 +4,7 @@ import contextlib
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import jax
@@ -114,17 +115,28 @@ def _sinks(config: RunConfig, folder: RunFolder) -> list[run_folder.Sink]:
     return [*sinks, run_folder.tensorboard_sink(folder)] if config.tensorboard else sinks
 
 
+def check_sinks(config: RunConfig) -> None:
+    """Raises a `UsageError` if a package is missing that the run would write with."""
+    if config.tensorboard:
+        run_folder.tensorboard_writer()
+
+
 def seeds_of(config: RunConfig) -> range:
     """The seeds that a configuration asks for."""
     return range(config.seed, config.seed + config.seeds)
 
 
 @contextlib.contextmanager
-def records_at(out: str | Path) -> Iterator[Path]:
-    """The run's folder; for the silent processes of a cluster, those after the first, a folder that is thrown away."""
+def records_at(claim: AbstractContextManager[Path]) -> Iterator[Path]:
+    """The run's folder, held; for the silent processes of a cluster, those after the first, one that is thrown away.
+
+    Args:
+        claim: What the first process enters, see `claims`.
+    """
     if jax.distributed.is_initialized() and jax.process_index():
         STDERR.quiet = True
         with tempfile.TemporaryDirectory() as scratch:
             yield Path(scratch)
     else:
-        yield Path(out)
+        with claim as out:
+            yield out

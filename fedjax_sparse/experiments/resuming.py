@@ -11,9 +11,9 @@ from fedjax_sparse.devices import meshes
 from fedjax_sparse.devices.cluster import joined
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.experiments.building import build, prepare
-from fedjax_sparse.experiments.driving import drive, finish, records_at
+from fedjax_sparse.experiments.driving import check_sinks, drive, finish, records_at
 from fedjax_sparse.experiments.progress import doing, say
-from fedjax_sparse.records import run_folder
+from fedjax_sparse.records import claims, run_folder
 from fedjax_sparse.records.recorder import Recorder
 from fedjax_sparse.simulation import programs
 
@@ -34,12 +34,13 @@ def resume(
         The exit code, as of `run`.
 
     Raises:
-        UsageError: There is no run here, its configuration was changed, its checkpoints were removed, or all of its
-            seeds have diverged.
+        UsageError: There is no run here, another process is writing it, its configuration was changed, its checkpoints
+            were removed, or all of its seeds have diverged.
         RunError: No checkpoint can be read.
     """
-    table, _ = run_folder.open_run(out)
-    with joined(cluster, configs.from_toml_dict(table).devices), records_at(out) as here:
+    config = configs.from_toml_dict(run_folder.open_run(out)[0])
+    check_sinks(config)
+    with joined(cluster, config.devices), records_at(claims.held(out)) as here:
         if here != out:
             run_folder.copy_to_read(out, here)
         meshes.anywhere(False)  # nobody changes the folder before all have read it

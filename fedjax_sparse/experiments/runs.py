@@ -2,7 +2,8 @@
 
 import dataclasses
 import datetime
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -12,9 +13,9 @@ from fedjax_sparse.config.cluster import ALONE, Cluster
 from fedjax_sparse.config.run_config import RunConfig
 from fedjax_sparse.devices.cluster import joined
 from fedjax_sparse.experiments.building import build, prepare
-from fedjax_sparse.experiments.driving import drive, records_at, seeds_of
+from fedjax_sparse.experiments.driving import check_sinks, drive, records_at, seeds_of
 from fedjax_sparse.experiments.progress import doing
-from fedjax_sparse.records import run_folder
+from fedjax_sparse.records import claims, run_folder
 from fedjax_sparse.records.recorder import Recorder
 
 
@@ -30,10 +31,13 @@ def run(config: RunConfig, command: Sequence[str], cluster: Cluster = ALONE) -> 
         The exit code: 0, 1 if a seed diverged, or that of the signal that stopped the run.
 
     Raises:
-        UsageError: The configuration cannot be run; no folder is left behind.
+        UsageError: The configuration cannot be run; no folder is left behind. What can be known at once, such as a
+            folder that exists, is known before data are loaded.
         RunError: The run failed.
     """
-    with joined(cluster, config.devices), records_at(config.out or _new_folder(config)) as out:
+    check_sinks(config)
+    names = [Path(config.out)] if config.out else _names(config)
+    with joined(cluster, config.devices), records_at(claims.new(names)) as out:
         return _run(config, out, command)
 
 
@@ -51,7 +55,10 @@ def _run(config: RunConfig, out: Path, command: Sequence[str]) -> int:
     return drive(ready, out, Recorder(folders, table), start=None)
 
 
-def _new_folder(config: RunConfig) -> Path:
-    """runs/<algorithm>-<data set>-<time>."""
+def _names(config: RunConfig) -> Iterator[Path]:
+    """runs/<algorithm>-<data set>-<time>, then with -2, -3, ... behind."""
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{config.algorithm}-{Path(config.dataset).stem}-{now}"
+    name = f"{config.algorithm}-{Path(config.dataset).stem}-{now}"
+    yield Path("runs") / name
+    for number in itertools.count(2):
+        yield Path("runs") / f"{name}-{number}"

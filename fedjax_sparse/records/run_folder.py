@@ -5,6 +5,7 @@
     OUT/metrics.jsonl   one row for each evaluated round
     OUT/clients.csv     how many examples of each class a client holds
     OUT/checkpoints/    see `checkpoints`
+    OUT/.lock           held by the process that writes, see `claims`
 
 A run of several seeds is one program but as many folders: each OUT/seed_<s>/ is complete in itself, and OUT holds
 `config.toml` and `manifest.json` of the whole.
@@ -33,6 +34,7 @@ import tomli_w
 
 from fedjax_sparse.config.run_config import read as read_toml
 from fedjax_sparse.errors import RunError, UsageError
+from fedjax_sparse.records.claims import LOCK
 
 CONFIG = "config.toml"
 MANIFEST = "manifest.json"
@@ -137,10 +139,10 @@ def create(
     device_kind: str,
     device_count: int,
 ) -> list[RunFolder]:
-    """Makes the folder of a new run.
+    """Writes the folder of a new run.
 
     Args:
-        out: A folder that is empty or not there yet.
+        out: A folder that holds nothing yet, see `claims.new`, or is not there.
         config: The resolved configuration, as TOML tables. In the folder of one seed among several, `seed` is that
             seed and `seeds` is 1.
         seeds: One or more, all different.
@@ -152,16 +154,12 @@ def create(
         One folder for each seed, in order: OUT itself for a single seed, else OUT/seed_<s>.
 
     Raises:
-        UsageError: The folder is not empty or cannot be written.
+        UsageError: The folder cannot be written.
     """
     manifest = _manifest(seeds, command) | {"device_kind": device_kind, "device_count": device_count}
     folders = _folders(out, seeds)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()):
-            raise UsageError(
-                f"run folder {out} is not empty: choose another, or resume the run that it holds"
-            )
         _write_heads(out, config, manifest)
         for seed, folder in zip(seeds, folders, strict=True):
             if folder.path != out:
@@ -207,7 +205,7 @@ def copy_to_read(out: Path, to: Path) -> None:
         out,
         to,
         dirs_exist_ok=True,
-        ignore=shutil.ignore_patterns(CHECKPOINTS, "figures", "tensorboard", "*.csv"),
+        ignore=shutil.ignore_patterns(LOCK, CHECKPOINTS, "figures", "tensorboard", "*.csv"),
     )
     for mine, theirs in zip(open_run(to)[1], open_run(out)[1], strict=True):
         mine.checkpoints.symlink_to(theirs.checkpoints.absolute())
@@ -254,15 +252,9 @@ def tensorboard_sink(folder: RunFolder) -> Sink:
     """Keeps every number as a TensorBoard scalar: anew from `metrics.jsonl` now, then row by row.
 
     Raises:
-        UsageError: tensorboardX is not installed.
+        UsageError: As `tensorboard_writer`.
     """
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise UsageError(
-            "TensorBoard needs another package: pip install 'fedjax-sparse[tensorboard]'"
-        ) from error
-    writer = SummaryWriter(str(folder.path / "tensorboard"), purge_step=0, flush_secs=5)
+    writer = tensorboard_writer()(str(folder.path / "tensorboard"), purge_step=0, flush_secs=5)
 
     def write(row: Row) -> None:
         for name, value in row.items():
@@ -272,6 +264,21 @@ def tensorboard_sink(folder: RunFolder) -> Sink:
     for row in folder.rows():
         write(row)
     return write
+
+
+def tensorboard_writer() -> type:
+    """What writes for TensorBoard.
+
+    Raises:
+        UsageError: tensorboardX is not installed.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise UsageError(
+            "TensorBoard needs another package: pip install 'fedjax-sparse[tensorboard]'"
+        ) from error
+    return SummaryWriter
 
 
 def _folders(out: Path, seeds: Sequence[int]) -> list[RunFolder]:

@@ -16,8 +16,9 @@ import pytest
 
 from fedjax_sparse.cli.commands import main
 from fedjax_sparse.config import run_config
+from fedjax_sparse.data import datasets
 from fedjax_sparse.experiments.building import build
-from fedjax_sparse.records import checkpoints, run_folder
+from fedjax_sparse.records import checkpoints, claims, run_folder
 from fedjax_sparse.records.recorder import Recorder
 from fedjax_sparse.simulation import ledger, programs
 
@@ -218,6 +219,40 @@ def test_where_no_seed_is_left_nothing_is_trained(whole, tmp_path, capsys):
     assert main(["resume", str(out)]) == 2
     assert "all of its seeds have diverged" in capsys.readouterr().err
     assert rows(out) == rows(whole)
+
+
+def test_a_run_has_one_writer(whole, tmp_path, capsys):
+    out = copy(whole, tmp_path)
+    with claims.held(out):
+        assert main(["resume", str(out)]) == 2
+    assert f"is in use by process {os.getpid()}" in capsys.readouterr().err
+    assert rows(out) == rows(whole)
+
+
+def load_nothing(*args, **kwargs):
+    raise AssertionError("data are loaded")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--out", "mine"], "run folder mine is not empty"),
+        (["--out", "mine/notes"], "cannot write run folder mine/notes"),
+        (["--tensorboard"], "TensorBoard needs another package"),
+        (["--devices", "99999"], "--devices = 99999 is more than there are"),
+    ],
+)
+def test_what_can_be_known_at_once_is_refused_before_data_are_loaded(
+    tmp_path, monkeypatch, flags, words, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes").write_text("mine")
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    monkeypatch.setattr(datasets, "load", load_nothing)
+    assert main(["run", "fedavg", *flags]) == 2
+    assert words in capsys.readouterr().err
+    assert [entry.name for entry in tmp_path.rglob("*")] == ["mine", "notes"]
 
 
 def test_a_changed_configuration_is_refused(whole, tmp_path, capsys):

@@ -168,14 +168,6 @@ def test_the_commit_is_known_only_in_a_checkout(tmp_path: Path, monkeypatch: pyt
     assert create(tmp_path / "dirty", [0])[0].manifest()["commit"] == f"{head}-dirty"
 
 
-def test_a_folder_that_is_not_empty_is_refused_and_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError) as error:
-        create(tmp_path, [0, 1])
-    assert str(tmp_path) in one_line(error)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
-
-
 @pytest.mark.parametrize("below", ["file", "file/run"])
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("not a folder")
