@@ -1,4 +1,4 @@
-"""Federated averaging, with any server optimiser (FedAvg, FedAvgM, FedAdam) and with a proximal term (FedProx)."""
+"""Federated averaging, with any server optimiser (FedAvgM, FedAdagrad, FedAdam, FedYogi) and with a proximal term."""
 
 from typing import NamedTuple
 
@@ -29,8 +29,8 @@ def fedavg(federation: Federation, hyper: FedAvg) -> Algorithm:
         w_i     = local SGD from w_t
         w_{t+1} = server optimiser's step from w_t with gradient -sum_i p_i (w_i - w_t)
 
-    `server_optimizer = optax.sgd(1.0)` is FedAvg: w_{t+1} = sum_i p_i w_i. Momentum gives FedAvgM, Adam FedAdam.
-    Everything travels dense, both ways.
+    `server_optimizer = optax.sgd(1.0)` is FedAvg: w_{t+1} = sum_i p_i w_i. FedAvgM, FedAdagrad, FedAdam and FedYogi
+    are in `fedjax_sparse.server.fedopt`. Everything travels dense, both ways.
 
     References:
         McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized Data (arXiv 1602.05629);

@@ -139,9 +139,27 @@ class RunConfig(Options):
         "constant", "learning rate over the local epochs of each round, in the same words"
     )
 
-    server_opt: Literal["sgd", "momentum", "adam"] = option("sgd", "optimizer of the server")
+    server_opt: Literal[
+        "sgd",
+        "momentum",
+        "adagrad",
+        "adam",
+        "yogi",
+        "adagrad-flower",
+        "adam-flower",
+        "yogi-flower",
+        "adagrad-tff",
+        "adam-tff",
+        "yogi-tff",
+        "yogi-keras",
+        "adam-optax",
+    ] = option(
+        "sgd", "optimizer of the server; adagrad, adam and yogi as in their paper, or as a code has them"
+    )
     server_lr: float = option(1.0, "learning rate of the server", allowed=POSITIVE)
-    server_momentum: float = option(0.9, "momentum of the server, where it is used", allowed=FRACTION)
+    server_momentum: float | None = option(
+        None, "momentum of that optimizer; by default 0.9, or 0 for adagrad", allowed=FRACTION
+    )
 
     encoding: str = option("smallest", f"how messages are counted in bytes: {', '.join(prices.ENCODINGS)}")
     seed: int = option(0, "seed of everything but the partition", allowed=SEED)

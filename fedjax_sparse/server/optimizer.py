@@ -56,9 +56,19 @@ def step_along(
 
 
 def mask_moments(optimizer: optax.GradientTransformation, opt_state: PyTree, mask: PyTree) -> PyTree:
-    """Zeroes the optimiser's moments outside the mask, so that no step can lead out of it or carry old momentum in."""
-    return optax.tree_utils.tree_map_params(
-        optimizer, lambda moment, keep: jnp.where(keep, moment, 0), opt_state, mask
+    """Moments outside the mask go back to where they start, so that no step leads out of it or carries old momentum in.
+
+    That is zero but for the second moment of adaptive optimisers; what starts at zero and is masked makes no step.
+    """
+    start = optimizer.init(jax.tree.map(lambda keep: jnp.zeros(keep.shape), mask))
+    kept = optax.tree_utils.tree_map_params(
+        optimizer, lambda _, keep: keep, opt_state, mask, transform_non_params=lambda _: True
+    )
+    return jax.tree.map(
+        lambda keep, moment, first: jnp.where(keep, moment, first.astype(moment.dtype)),
+        kept,
+        opt_state,
+        start,
     )
 
 

@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
 from fedjax_sparse import errors, trees
@@ -22,6 +21,7 @@ from fedjax_sparse.data.sampling import Sampler
 from fedjax_sparse.models import check_task
 from fedjax_sparse.models.layers import DEFAULT
 from fedjax_sparse.models.model import Model
+from fedjax_sparse.server import fedopt
 from fedjax_sparse.simulation import evaluation
 from fedjax_sparse.types import Batch, Federation, PyTree, Variables
 
@@ -82,7 +82,7 @@ def make_setting(
     epoch_lr_schedule: str = "constant",
     server_opt: str = "sgd",
     server_lr: float = 1.0,
-    server_momentum: float = 0.9,
+    server_momentum: float | None = None,
     augment: bool = False,
     encoding: str = "smallest",
     chunk: int | None = None,
@@ -110,9 +110,9 @@ def make_setting(
         clip_norm: Largest norm of a local gradient; None for no clipping.
         lr_schedule: How `client_lr` changes over the rounds, see `fedjax_sparse.config.lr_schedule`.
         epoch_lr_schedule: How it changes over the local epochs of each round, in the same words.
-        server_opt: sgd, momentum or adam.
+        server_opt: Name of its optimiser, see `fedjax_sparse.server.fedopt`.
         server_lr: The server's learning rate.
-        server_momentum: Momentum of `server_opt` momentum and adam.
+        server_momentum: Its momentum, b1; None for what its optimiser usually has.
         augment: Whether training images are cropped and flipped at random.
         encoding: In which bytes are counted, see `fedjax_sparse.costs.prices.ENCODINGS`.
         chunk: Clients that are vmapped together, on each device at most its share of the cohort; None chooses 1 on
@@ -165,7 +165,7 @@ def make_setting(
         plan=plan,
         client_rate=rate,
         over_clients=make_over_clients(chunk, mesh),
-        server_optimizer=make_server_optimizer(server_opt, server_lr, server_momentum),
+        server_optimizer=fedopt.make(server_opt, server_lr, server_momentum),
         params=variables.params,
         kinds=model.kinds,
         stats_size=trees.size(variables.stats),
@@ -204,18 +204,6 @@ def rate_by_round(rate: float, schedule: str, rounds: int) -> Callable[[jax.Arra
     """Round number t = 1..T -> learning rate."""
     table = rate * np.asarray(factors(schedule, rounds))
     return lambda t: jnp.asarray(table, jnp.result_type(float))[t - 1]
-
-
-def make_server_optimizer(name: str, rate: float, momentum: float) -> optax.GradientTransformation:
-    """The server's optimiser; Adam with the constants of Reddi et al. (arXiv 2003.00295): b2 = 0.99, eps = 1e-3."""
-    optimizers = {
-        "sgd": lambda: optax.sgd(rate),
-        "momentum": lambda: optax.sgd(rate, momentum=momentum),
-        "adam": lambda: optax.adam(rate, b1=momentum, b2=0.99, eps=1e-3),
-    }
-    if name not in optimizers:
-        errors.unknown_name("server optimizer", name, optimizers)
-    return optimizers[name]()
 
 
 def make_loss(

@@ -1,16 +1,13 @@
-"""What all algorithms share: learning rates by round, server optimisers, amounts of local work, errors at the door."""
-
-from typing import Any
+"""What all algorithms share: learning rates by round, amounts of local work, errors at the door."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from fedjax_sparse.devices import meshes
 from fedjax_sparse.errors import UsageError
-from fedjax_sparse.simulation.setting import make_loss, make_plan, make_server_optimizer, rate_by_round
+from fedjax_sparse.simulation.setting import make_loss, make_plan, rate_by_round
 from fedjax_sparse.types import Batch
 from tests import toy
 
@@ -19,22 +16,6 @@ def test_rates_by_round():
     rate = rate_by_round(0.1, "decay:0.998", 500)
     for t, expected in ((1, 0.1), (101, 0.081857), (251, 0.060623), (500, 0.036825)):
         np.testing.assert_allclose(rate(jnp.int32(t)), expected, rtol=2e-5)
-
-
-@pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
-def test_server_optimizers_descend(name):
-    optimizer = make_server_optimizer(name, 0.1, 0.9)
-    w: Any = jnp.asarray([3.0, -2.0])
-    state = optimizer.init(w)
-    for _ in range(200):
-        updates, state = optimizer.update(2 * w, state, w)
-        w = optax.apply_updates(w, updates)
-    assert jnp.max(jnp.abs(jnp.asarray(w))) < 0.1
-
-
-def test_unknown_server_optimizer_names_the_nearest():
-    with pytest.raises(UsageError, match="did you mean 'adam'"):
-        make_server_optimizer("adaam", 0.1, 0.9)
 
 
 def test_steps_ask_for_enough_passes_of_the_smallest_client():

@@ -25,7 +25,7 @@ class FedProx(Hyperparameters):
 ENTRIES = (
     Entry(
         name="fedavg",
-        summary="dense federated averaging; the server step is SGD, momentum or Adam",
+        summary="dense federated averaging; the server's step is SGD, momentum, Adagrad, Adam or Yogi",
         factory="fedjax_sparse.baselines.fedavg:fedavg",
         hyperparameters=FedAvg,
         system="FedAvg",
