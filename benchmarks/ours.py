@@ -12,7 +12,7 @@ from fedjax_sparse.data import population
 from fedjax_sparse.data.datasets import Dataset
 from fedjax_sparse.devices import meshes
 from fedjax_sparse.models.model import Model
-from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation import driver, programs
 from fedjax_sparse.simulation.programs import Program
 from fedjax_sparse.simulation.setting import Setting
 
@@ -73,7 +73,7 @@ def rounds_of(setting: Setting, program: Program, seeds: int = 1) -> Callable[[i
 
     def run(rounds: int) -> None:
         nonlocal state, done
-        cohorts = programs.draw_cohorts(setting, range(seeds), done + 1, done + rounds)
+        cohorts = driver.draw_cohorts(setting, range(seeds), done + 1, done + rounds)
         first = np.int32(done + 1), np.int32(rounds)
         state, metrics = program.block(state, data, *cohorts, *first, numbers)
         jax.block_until_ready((state, metrics))

@@ -22,7 +22,7 @@ import jax
 from benchmarks import timing
 from fedjax_sparse.config.run_config import configure
 from fedjax_sparse.experiments.building import build
-from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation import driver, programs
 
 PRECISIONS: dict[str, dict[str, Any]] = {
     "float32": {"matmul_precision": "float32"},
@@ -55,9 +55,7 @@ def measure(seed: int, **options: Any) -> Outcome:
     """One run; what compiles (the first block) and what evaluates (the last) is not timed."""
     experiment = build(configure("fedavg", **WORK, **options))
     seconds, rows, start, done = [], (None,), time.perf_counter(), 0
-    for progress in programs.run(
-        experiment.algorithm, experiment.setting, [seed], evaluate_at=lambda t: False
-    ):
+    for progress in driver.run(experiment.algorithm, experiment.setting, [seed], evaluate_at=lambda t: False):
         jax.block_until_ready(progress.state)
         now = time.perf_counter()
         seconds.append((now - start) / (progress.round - done))

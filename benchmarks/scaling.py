@@ -57,7 +57,7 @@ def child(point: dict[str, Any]) -> None:
     from fedjax_sparse import build_model, make_algorithm, make_setting
     from fedjax_sparse.data import population
     from fedjax_sparse.data.datasets import Dataset
-    from fedjax_sparse.simulation import memory, programs
+    from fedjax_sparse.simulation import driver, memory, programs
 
     imports, large = resident(), point["model"] == "resnet18"
     shape, held = ((32, 32, 3), 4) if large else ((28, 28, 1), HELD)
@@ -83,7 +83,7 @@ def child(point: dict[str, Any]) -> None:
     program, analysis = programs.compile_ahead(algorithm, setting)
     estimate, compiled = memory.estimate(analysis, setting, store).needed, resident()
     ends, count = [time.perf_counter()], 1 if large else ROUNDS
-    for _ in programs.run(
+    for _ in driver.run(
         algorithm, setting, [0], evaluate_at=lambda t: False, stop_at=lambda t: True, program=program
     ):
         ends.append(time.perf_counter())

@@ -32,7 +32,7 @@ def child(program: str) -> None:
     from fedjax_sparse.config.run_config import configure
     from fedjax_sparse.devices import compilation_cache
     from fedjax_sparse.experiments.building import build
-    from fedjax_sparse.simulation import programs
+    from fedjax_sparse.simulation import driver, programs
 
     laps.append(time.perf_counter())
     if program == "digits":
@@ -45,7 +45,7 @@ def child(program: str) -> None:
     laps.append(time.perf_counter())
     compiled, _ = programs.compile_ahead(algorithm, setting)
     laps.append(time.perf_counter())
-    next(programs.run(algorithm, setting, [0], evaluate_at=lambda t: t == 1, program=compiled))
+    next(driver.run(algorithm, setting, [0], evaluate_at=lambda t: t == 1, program=compiled))
     laps.append(time.perf_counter())
     seconds = [after - before for before, after in itertools.pairwise(laps)]
     print(json.dumps(dict(zip(STAGES, seconds, strict=True))))

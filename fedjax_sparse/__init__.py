@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fedjax_sparse.data.datasets import load as load_dataset
     from fedjax_sparse.data.population import make_population
     from fedjax_sparse.models.model import build as build_model
-    from fedjax_sparse.simulation.programs import simulate
+    from fedjax_sparse.simulation.driver import simulate
     from fedjax_sparse.simulation.setting import make_setting
 
 __version__ = "0.1.0"
@@ -28,7 +28,7 @@ _PUBLIC = {
     "make_algorithm": "config.registry:make_algorithm",
     "make_population": "data.population:make_population",
     "make_setting": "simulation.setting:make_setting",
-    "simulate": "simulation.programs:simulate",
+    "simulate": "simulation.driver:simulate",
 }
 
 __all__ = [

@@ -18,7 +18,7 @@ from fedjax_sparse.config import registry
 from fedjax_sparse.costs import prices
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.devices.meshes import AXIS
-from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation import driver, programs
 from fedjax_sparse.simulation.setting import Setting
 from fedjax_sparse.types import Algorithm, State
 from tests import toy
@@ -113,7 +113,7 @@ def history(name: str, seeds: tuple[int, ...]):
     rows: list[Any] = []
     ledgers: list[Any] = []
     algorithm = toy.algorithm(name, setting)
-    for progress in programs.run(algorithm, setting, seeds, evaluate_at=programs.every(1)):
+    for progress in driver.run(algorithm, setting, seeds, evaluate_at=driver.every(1)):
         states.append(jax.device_get(progress.state))
         rows.append(
             [row and {key: row[key] for key in row if key != "wall_seconds"} for row in progress.rows]

@@ -21,8 +21,8 @@ from fedjax_sparse.records import run_folder
 from fedjax_sparse.records.recorder import Recorder
 from fedjax_sparse.records.run_folder import RunFolder
 from fedjax_sparse.results import figures, reading, tables
-from fedjax_sparse.simulation import memory, programs
-from fedjax_sparse.simulation.programs import Resume
+from fedjax_sparse.simulation import driver, memory
+from fedjax_sparse.simulation.driver import Resume
 
 
 def drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None) -> int:
@@ -30,7 +30,7 @@ def drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None) -> 
     experiment = ready.experiment
     config = experiment.config
     say(ready.memory.describe())
-    save_at = programs.every(config.checkpoint_every)
+    save_at = driver.every(config.checkpoint_every)
     for folder in recorder.folders:
         folder.sinks.extend(_sinks(config, folder))
     recorder.set_status("running")
@@ -40,11 +40,11 @@ def drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None) -> 
         interrupts.collected(say) as received,
         display(STDERR, config.rounds, done) as shown,
     ):
-        for progress in programs.run(
+        for progress in driver.run(
             experiment.algorithm,
             experiment.setting,
             seeds_of(config),
-            evaluate_at=programs.every(config.eval_every),
+            evaluate_at=driver.every(config.eval_every),
             stop_at=save_at,
             resume=start,
             program=ready.program,

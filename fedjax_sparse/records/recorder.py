@@ -10,8 +10,8 @@ from fedjax_sparse.devices import meshes
 from fedjax_sparse.errors import RunError, UsageError
 from fedjax_sparse.records import checkpoints
 from fedjax_sparse.records.run_folder import RunFolder
+from fedjax_sparse.simulation.driver import Progress, Resume
 from fedjax_sparse.simulation.ledger import Ledger
-from fedjax_sparse.simulation.programs import Progress, Resume
 from fedjax_sparse.types import PyTree
 
 Report = Callable[[str], Any]

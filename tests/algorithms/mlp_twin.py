@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation import driver, programs
 from fedjax_sparse.simulation.setting import Setting
 from fedjax_sparse.types import Algorithm
 from tests import toy
@@ -123,6 +123,6 @@ def rounds_of(
         # Copied, for the state is given up when the next round is asked for.
         yield jax.tree.map(lambda leaf: np.array(leaf[0]), (state.server, metrics))
         if t <= rounds:
-            ids, present = programs.draw_cohorts(setting, [seed], t, t)
+            ids, present = driver.draw_cohorts(setting, [seed], t, t)
             state, history = program.block(state, setting.population, ids, present, t, 1, seeds)
             metrics = jax.tree.map(lambda leaf: leaf[:, 0], history)

@@ -20,7 +20,7 @@ from fedjax_sparse.data import datasets, synthetic
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.models import model as models
-from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation import driver
 from fedjax_sparse.simulation.setting import Setting, make_setting
 from fedjax_sparse.types import Algorithm, Federation, Message, Metrics, State, Variables, Work
 from tests import toy
@@ -657,7 +657,7 @@ def test_scaffnew_converges_linearly_on_real_data(name, data_dir):
     )
     algorithm = family.scaffnew(setting.federation, Scaffnew(probability=0.1, coin="fixed"))
     logs = []
-    for progress in programs.run(algorithm, setting, [0], evaluate_at=programs.every(50)):
+    for progress in driver.run(algorithm, setting, [0], evaluate_at=driver.every(50)):
         params = jax.tree.map(lambda leaf: np.asarray(leaf[0]).ravel(), progress.state.server.params)
         found = np.concatenate(sorted(jax.tree.leaves(params), key=len, reverse=True))  # the intercept last
         logs.append((progress.round, np.linalg.norm(found - minimiser) / np.linalg.norm(minimiser)))

@@ -22,7 +22,7 @@ from fedjax_sparse.errors import UsageError
 from fedjax_sparse.models import model as models
 from fedjax_sparse.rounds.pruned_uploads import Server
 from fedjax_sparse.server.optimizer import mask_moments
-from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation import driver
 from fedjax_sparse.simulation.setting import Setting, make_setting
 from fedjax_sparse.sparsity import consensus, masks
 from fedjax_sparse.types import Algorithm, Client, Federation, State, Variables
@@ -478,7 +478,7 @@ def test_sparsyfed_agrees_on_a_mask_and_top_k_weights_do_not():
         model = models.build("mlp", (8, 8, 1), 4, hidden=(100, 50))
         setting = images(model, rounds=30)
         curves = {
-            name: programs.simulate(toy.algorithm(name, setting, sparsity=0.95), setting)[0]
+            name: driver.simulate(toy.algorithm(name, setting, sparsity=0.95), setting)[0]
             for name in ("sparsyfed", "topk-weights")
         }
     sparsyfed, top_k = curves["sparsyfed"], curves["topk-weights"]

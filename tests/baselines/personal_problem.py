@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation import driver, programs
 from fedjax_sparse.simulation.setting import Setting
 from fedjax_sparse.types import Algorithm
 from tests import toy
@@ -75,7 +75,7 @@ def rounds_of(algorithm: Algorithm, problem: Setting, rounds: int) -> Iterator[t
         # Copied, for the state is given up when the next round is asked for.
         yield jax.tree.map(np.array, (server, clients, metrics))
         if t <= rounds:
-            ids, present = programs.draw_cohorts(problem, [0], t, t)
+            ids, present = driver.draw_cohorts(problem, [0], t, t)
             state, history = program.block(state, problem.population, ids, present, t, 1, seeds)
             metrics = jax.tree.map(lambda leaf: leaf[:, 0], history)
 

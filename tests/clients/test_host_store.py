@@ -9,7 +9,7 @@ import pytest
 
 from fedjax_sparse.clients import host_store
 from fedjax_sparse.devices import meshes
-from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation import driver
 from fedjax_sparse.simulation.programs import RunState
 from tests import toy
 
@@ -77,11 +77,11 @@ def outcome(seeds: tuple[int, ...], resume: bool = False, prepare=None, **option
     """The last state and rows of FLARE, whose clients keep an error, with clients that meet again and drop out."""
     setting = toy.setting(chunk=1, cohort_size=5, dropout=0.3, **options)
     algorithm = toy.algorithm("flare", setting)._replace(prepare=prepare)
-    run = functools.partial(programs.run, algorithm, setting, seeds, evaluate_at=programs.every(2))
+    run = functools.partial(driver.run, algorithm, setting, seeds, evaluate_at=driver.every(2))
     start = None
     if resume:
         first = next(run())
-        start = programs.Resume(first.round, jax.device_get(first.state), first.ledgers)
+        start = driver.Resume(first.round, jax.device_get(first.state), first.ledgers)
     *_, last = run(resume=start)
     rows = [row and {key: row[key] for key in row if key != "wall_seconds"} for row in last.rows]
     return jax.device_get(last.state), rows

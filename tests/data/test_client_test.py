@@ -7,7 +7,7 @@ from fedjax_sparse.config import run_config
 from fedjax_sparse.data import client_test
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.experiments.building import build
-from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation import driver
 
 LABELS = np.repeat(np.arange(4, dtype=np.int32), 30)
 HOLDINGS = np.array([[5, 5, 0, 0], [0, 0, 0, 7], [1, 2, 3, 4]], np.int32)
@@ -49,7 +49,7 @@ def test_a_run_reports_it_for_both_of_sparsyfeds_models():
         "sparsyfed", client_test_size=20, rounds=4, clients=6, cohort_size=3, partition="dirichlet"
     )
     built = build(made)
-    ((row,),) = programs.simulate(built.algorithm, built.setting, eval_every=4)
+    ((row,),) = driver.simulate(built.algorithm, built.setting, eval_every=4)
     assert 0 < row["client_test_accuracy"] <= 1
     assert 0 < row["server_client_test_accuracy"] <= 1
     assert row["client_test_accuracy"] != row["global_test_accuracy"]

@@ -10,7 +10,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache as of_jax
 
 from fedjax_sparse.devices import compilation_cache, meshes
-from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation import driver, programs
 from tests import toy
 
 events: Counter[str] = Counter()
@@ -52,7 +52,7 @@ def compiled_and_run(mesh=None):
     algorithm = toy.algorithm("flare", problem)
     program, footprint = programs.compile_ahead(algorithm, problem)
     found = events["cache_hits"]
-    *_, last = programs.run(algorithm, problem, [0], evaluate_at=lambda t: False, program=program)
+    *_, last = driver.run(algorithm, problem, [0], evaluate_at=lambda t: False, program=program)
     return found, footprint, jax.device_get(last.state), last.ledgers[0].totals
 
 

@@ -14,7 +14,7 @@ import pytest
 from fedjax_sparse.cli.commands import main
 from fedjax_sparse.devices import meshes
 from fedjax_sparse.records import checkpoints
-from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation import driver
 from tests import QUICK_COMPILATION, toy
 
 
@@ -22,11 +22,11 @@ def final(name: str, count: int, seeds=(0,), resume: bool = False):
     """The state after the last round, without the rows that fill the store up, and the last rows."""
     setting = toy.setting(mesh=meshes.make_mesh(count), chunk=1, cohort_size=6)
     algorithm = toy.algorithm(name, setting)
-    run = functools.partial(programs.run, algorithm, setting, seeds, evaluate_at=programs.every(2))
+    run = functools.partial(driver.run, algorithm, setting, seeds, evaluate_at=driver.every(2))
     start = None
     if resume:
         first = next(run())
-        start = programs.Resume(first.round, jax.device_get(first.state), first.ledgers)
+        start = driver.Resume(first.round, jax.device_get(first.state), first.ledgers)
     *_, last = run(resume=start)
     state = jax.device_get(last.state)
     rows = [row and {key: row[key] for key in row if key != "wall_seconds"} for row in last.rows]
@@ -60,7 +60,7 @@ def in_a_process_of_its_own(count: int, call: str) -> None:
 def test_each_device_keeps_the_states_of_some_clients():
     setting = toy.setting(np.float32, mesh=meshes.make_mesh(4))
     algorithm = toy.algorithm("flare", setting)
-    *_, last = programs.run(algorithm, setting, [0], evaluate_at=lambda t: False)
+    *_, last = driver.run(algorithm, setting, [0], evaluate_at=lambda t: False)
     for leaf in jax.tree.leaves(last.state.clients):
         assert [shard.data.shape[1] for shard in leaf.addressable_shards] == [2] * 4  # 7 clients and a filler
 

@@ -15,7 +15,7 @@ from fedjax_sparse.devices import meshes
 from fedjax_sparse.errors import RunError
 from fedjax_sparse.experiments.building import build, prepare
 from fedjax_sparse.records import checkpoints
-from fedjax_sparse.simulation import evaluation, memory, programs, setting
+from fedjax_sparse.simulation import driver, evaluation, memory, programs, setting
 from tests import toy
 
 SMALL = {"model": "softmax", "rounds": 2, "cohort_size": 8, "local_epochs": 1}
@@ -88,9 +88,9 @@ def test_what_was_compiled_ahead_is_what_runs(monkeypatch, name, place):
         isinstance(each, jax.stages.Compiled) for each in (program.dispatch, program.assess, program.start)
     ]
     assert compiled == [True, True, name == "salientgrads"]  # whose clients prepare together
-    *_, plain = programs.run(algorithm, problem, [0], evaluate_at=lambda t: False)
+    *_, plain = driver.run(algorithm, problem, [0], evaluate_at=lambda t: False)
     monkeypatch.setattr(programs, "compile_program", None)
-    *_, ahead = programs.run(algorithm, problem, [0], evaluate_at=lambda t: False, program=program)
+    *_, ahead = driver.run(algorithm, problem, [0], evaluate_at=lambda t: False, program=program)
     jax.tree.map(np.testing.assert_array_equal, plain.state, ahead.state)
     names = ("global_test_loss", "global_test_accuracy")
     one, other = ({name: row[name] for name in names} for row in (*plain.rows, *ahead.rows) if row)
@@ -137,7 +137,7 @@ def test_states_on_the_host_that_cannot_fit_are_refused(tmp_path, monkeypatch, c
 
 def test_running_out_of_memory_is_one_line(tmp_path, monkeypatch, capsys):
     """The allocator itself refuses 64 TB in the middle of the run."""
-    monkeypatch.setattr(programs, "draw_cohorts", lambda *_: jnp.zeros(1 << 44).block_until_ready())
+    monkeypatch.setattr(driver, "draw_cohorts", lambda *_: jnp.zeros(1 << 44).block_until_ready())
     flags = ["--model", "softmax", "--chunk", "3", "--out", str(tmp_path / "run")]
     assert main(["run", "fedavg", *flags]) == 1
     estimate, error = capsys.readouterr().err.splitlines()
@@ -153,8 +153,8 @@ def exhausted(*_, **__):
 def test_running_out_keeps_the_records_and_the_last_checkpoint(tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
     flags = ["--model", "softmax", "--rounds", "6", "--checkpoint-every", "2", "--eval-every", "2"]
-    draw = programs.draw_cohorts
-    monkeypatch.setattr(programs, "draw_cohorts", lambda *a: exhausted() if a[2] > 2 else draw(*a))
+    draw = driver.draw_cohorts
+    monkeypatch.setattr(driver, "draw_cohorts", lambda *a: exhausted() if a[2] > 2 else draw(*a))
     assert main(["run", "fedavg", *flags, "--out", str(out)]) == 1
     assert "error: out of memory; the estimate was " in capsys.readouterr().err.splitlines()[-1]
     assert [row["round"] for row in recorded(out)] == [2]

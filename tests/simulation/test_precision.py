@@ -15,7 +15,7 @@ from fedjax_sparse.config.run_config import configure
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.experiments.building import build
 from fedjax_sparse.models import model as models
-from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation import driver
 from tests import toy
 from tests.conftest import forget_programs
 
@@ -33,7 +33,7 @@ def global_options() -> Iterator[None]:
 def outcome(algorithm: str, **options) -> dict:
     """The metrics after the last round on the embedded digits."""
     experiment = build(configure(algorithm, **DIGITS, **options))
-    return programs.simulate(experiment.algorithm, experiment.setting, eval_every=5)[0][-1]
+    return driver.simulate(experiment.algorithm, experiment.setting, eval_every=5)[0][-1]
 
 
 @pytest.mark.parametrize("algorithm", ["fedavg", pytest.param("fedsparsify-global", marks=pytest.mark.slow)])
@@ -64,7 +64,7 @@ def test_every_algorithm_in_mixed_precision(name):
     """State stays in float32 and finite, and what is declared to be exactly sparse is."""
     setting = toy.setting(jnp.float32, compute_dtype=jnp.bfloat16, chunk=1)
     algorithm = toy.algorithm(name, setting)
-    *_, last = programs.run(algorithm, setting, [0], evaluate_at=lambda t: False)
+    *_, last = driver.run(algorithm, setting, [0], evaluate_at=lambda t: False)
     floats = [leaf for leaf in jax.tree.leaves(last.state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     assert {leaf.dtype for leaf in floats} == {jnp.dtype("float32")}
     assert trees.all_finite(floats)

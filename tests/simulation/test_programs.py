@@ -8,7 +8,7 @@ import pytest
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.datasets import Dataset
 from fedjax_sparse.models import model as models
-from fedjax_sparse.simulation import evaluation, programs
+from fedjax_sparse.simulation import driver, evaluation
 from fedjax_sparse.simulation.setting import Setting, make_setting
 from tests import toy
 
@@ -34,7 +34,7 @@ def least_squares(parts, **options) -> tuple[Setting, Dataset]:
 def final(setting: Setting, name: str = "fedavg", **hyper):
     """The server's state and the row after the last round."""
     algorithm = toy.algorithm(name, setting, **hyper)
-    *_, last = programs.run(algorithm, setting, [0], evaluate_at=lambda t: False)
+    *_, last = driver.run(algorithm, setting, [0], evaluate_at=lambda t: False)
     assert last.rows[0] is not None
     return jax.tree.map(lambda leaf: np.asarray(leaf[0]), last.state.server), last.rows[0]
 
@@ -96,10 +96,10 @@ def test_weighting_by_examples_and_uniformly_differ_where_sizes_do():
 
 def test_cohorts_do_not_depend_on_the_algorithm_and_rows_count_who_took_part():
     setting = toy.setting(dropout=0.5)
-    ids, present = programs.draw_cohorts(setting, [3], 1, toy.ROUNDS)
+    ids, present = driver.draw_cohorts(setting, [3], 1, toy.ROUNDS)
     for name in ("fedavg", "fedsparsify-global"):
         algorithm = toy.algorithm(name, setting)
-        rows = programs.simulate(algorithm, setting, seed=3)[0]
+        rows = driver.simulate(algorithm, setting, seed=3)[0]
         assert [row["participants"] for row in rows] == present[0, : toy.ROUNDS].sum(axis=1).tolist()
     assert (ids[0, toy.ROUNDS :] == len(toy.SIZES)).all()
 
@@ -107,11 +107,11 @@ def test_cohorts_do_not_depend_on_the_algorithm_and_rows_count_who_took_part():
 def test_blocks_end_where_they_must_and_the_length_changes_nothing():
     setting = toy.setting(rounds=23)
     algorithm = toy.algorithm("fedavg", setting)
-    every = programs.every
-    blocks = programs.run(algorithm, setting, [0], evaluate_at=every(7), stop_at=every(10))
+    every = driver.every
+    blocks = driver.run(algorithm, setting, [0], evaluate_at=every(7), stop_at=every(10))
     assert [progress.round for progress in blocks] == [7, 10, 14, 20, 21, 23]
-    *_, few = programs.run(algorithm, setting, [0], evaluate_at=lambda t: False)
-    *_, many = programs.run(algorithm, setting, [0], evaluate_at=lambda t: True)
+    *_, few = driver.run(algorithm, setting, [0], evaluate_at=lambda t: False)
+    *_, many = driver.run(algorithm, setting, [0], evaluate_at=lambda t: True)
     jax.tree.map(np.testing.assert_array_equal, few.state, many.state)
     assert few.ledgers[0].totals == many.ledgers[0].totals
 
@@ -119,10 +119,10 @@ def test_blocks_end_where_they_must_and_the_length_changes_nothing():
 def test_a_run_goes_on_bit_for_bit_from_its_state():
     setting = toy.setting()
     algorithm = toy.algorithm("fedsparsify-global", setting)
-    every = programs.every(2)
-    blocks = programs.run(algorithm, setting, [4], evaluate_at=every)
+    every = driver.every(2)
+    blocks = driver.run(algorithm, setting, [4], evaluate_at=every)
     stages = [(progress.round, jax.device_get(progress.state), progress.ledgers) for progress in blocks]
-    again = programs.run(algorithm, setting, [4], evaluate_at=every, resume=programs.Resume(*stages[0]))
+    again = driver.run(algorithm, setting, [4], evaluate_at=every, resume=driver.Resume(*stages[0]))
     *_, last = again
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(last.state), stages[-1][1])
     assert last.ledgers[0].totals == stages[-1][2][0].totals
@@ -132,9 +132,9 @@ def test_seeds_one_after_another_equal_seeds_side_by_side(monkeypatch):
     """A CPU runs them in the first way, accelerators in the second."""
     setting = toy.setting(rounds=2)
     algorithm = toy.algorithm("fedsparsify-global", setting)
-    *_, in_turn = programs.run(algorithm, setting, [3, 4], evaluate_at=programs.every(1))
+    *_, in_turn = driver.run(algorithm, setting, [3, 4], evaluate_at=driver.every(1))
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    *_, together = programs.run(algorithm, setting, [3, 4], evaluate_at=programs.every(1))
+    *_, together = driver.run(algorithm, setting, [3, 4], evaluate_at=driver.every(1))
     toy.leaves_close(jax.device_get(in_turn.state), jax.device_get(together.state))
     assert in_turn.ledgers[1].totals == together.ledgers[1].totals
 
