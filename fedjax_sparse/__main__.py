@@ -1,8 +1,6 @@
 """`python -m fedjax_sparse` is `fedjax-sparse`."""
 
-import sys
-
-from fedjax_sparse.cli.commands import main
+from fedjax_sparse.cli.process import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

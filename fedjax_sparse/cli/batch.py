@@ -2,12 +2,12 @@
 
 import re
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from fedjax_sparse.cli.commands import main as fedjax_sparse
+from fedjax_sparse.cli.process import leave
 from fedjax_sparse.records.run_folder import MANIFEST, RunFolder
 from fedjax_sparse.results import reading, tables
 from fedjax_sparse.results.tables import Summary
@@ -39,7 +39,7 @@ def run_all(cases: Sequence[Case], out: Path, data_dir: str | None) -> list[Summ
         data = ["--data-dir", data_dir] if data_dir else []
         code = run_or_resume(folder, ["run", *shlex.split(case.arguments), *data, "--out", str(folder)])
         if code not in (0, 1):
-            sys.exit(code)
+            leave(code)
         if any(part.rows() for part in _seeds(folder)):
             summaries.append(tables.summarize(reading.read(folder), case.label))
     return summaries

@@ -37,7 +37,7 @@ def drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None) -> 
     done, stopping = start.round if start else 0, False
     with (
         memory.watched(experiment.setting.chunk, ready.memory),
-        interrupts.collected(say) as received,
+        interrupts.collected(say, STDERR.show_cursor) as received,
         display(STDERR, config.rounds, done) as shown,
     ):
         for progress in driver.run(
