@@ -1,6 +1,7 @@
 """The two errors a user meets, and how they are worded: what, where, what is allowed."""
 
 import difflib
+import math
 from collections.abc import Iterable
 from typing import NoReturn
 
@@ -47,7 +48,17 @@ def check_range(
     too_high = high is not None and not (value < high if high_open else value <= high)
     if too_low or too_high or value != value:
         allowed = interval(low, high, low_open=low_open, high_open=high_open)
-        raise UsageError(f"{name} = {value!r} is out of range; allowed: {allowed}")
+        raise UsageError(f"{name} = {shown(value)} is out of range; allowed: {allowed}")
+
+
+def shown(value: object) -> str:
+    """A value as it is written, but a whole number of any length in a few characters."""
+    if type(value) is int and abs(value) >= 10**40:
+        return f"about {'-' * (value < 0)}10^{int(math.log10(abs(value)))}"
+    try:
+        return repr(value)
+    except ValueError:  # such a number within
+        return f"a {type(value).__name__}"
 
 
 def interval(

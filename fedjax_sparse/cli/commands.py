@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import json
 import os
 import sys
@@ -35,7 +36,11 @@ def main(args: Sequence[str] | None = None) -> int:
     args = sys.argv[1:] if args is None else list(args)
     # Warnings are for people here: one line, without the place in the code that they come from.
     warnings.showwarning = lambda message, *place: _note(str(message))
+    for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8 is told of an ü by its number
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
+        _check_encoding(args)
         code = _dispatch(args)
         sys.stdout.flush()  # here, so that a reader who has gone is noticed here
         return code
@@ -54,6 +59,15 @@ def main(args: Sequence[str] | None = None) -> int:
         return _fail(
             str(error) if isinstance(error, errors.RunError) else f"{type(error).__name__}: {error}", 1
         )
+
+
+def _check_encoding(args: Sequence[str]) -> None:
+    """Arguments are recorded as UTF-8, also where the locale, which knows another encoding, hands on their bytes."""
+    for text in args:
+        try:
+            text.encode("utf-8", "surrogateescape").decode()
+        except UnicodeError:
+            raise errors.UsageError(f"argument {text!a} is not UTF-8") from None
 
 
 def _note(message: str) -> None:

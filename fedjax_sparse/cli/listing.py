@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fedjax_sparse import models
 from fedjax_sparse.config import registry
 from fedjax_sparse.data import datasets, partition, synthetic
+from fedjax_sparse.models import spec
 
 Rows = list[dict[str, Any]]
 
@@ -40,9 +41,27 @@ def _datasets() -> Rows:
 
 def _models() -> Rows:
     return [
-        {"name": name, "description": card.description, "parameters": card.parameters, "task": card.task}
+        {
+            "name": name,
+            "description": f"{card.description}; options: {_in_words(spec.options_of(name))}",
+            "parameters": card.parameters,
+            "task": card.task,
+            "options": spec.options_of(name),
+        }
         for name, card in models.MODELS.items()
     ]
+
+
+def _in_words(options: Mapping[str, Any]) -> str:
+    """The options of a model as they are typed, with their defaults."""
+    return ", ".join(f"{name}={_default(default)}" for name, default in options.items())
+
+
+def _default(default: Any) -> str:
+    if isinstance(default, tuple):
+        joint = "|" if any(isinstance(word, str) for word in default) else "x"
+        return joint.join(map(str, default)) or "SIZES"
+    return str(default).lower()
 
 
 def _partitions() -> Rows:

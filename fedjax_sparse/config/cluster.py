@@ -36,7 +36,7 @@ class Cluster(Options):
                 )
             return
         assert self.coordinator is not None
-        if not re.fullmatch(r".+:\d+", self.coordinator):
+        if not re.fullmatch(r".+:\d{1,9}", self.coordinator):
             raise errors.UsageError(
                 f"--coordinator = {self.coordinator!r} is not valid; allowed: HOST:PORT, or auto"
             )

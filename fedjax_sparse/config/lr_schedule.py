@@ -22,11 +22,12 @@ from fedjax_sparse import errors
 GRAMMAR = "constant, exponential:F, exponential:F@H, decay:F, step:F@R1,R2, cosine, cosine:F"
 
 _FACTOR = r"([0-9.eE+-]+)"
+_ROUND = r"\d{1,9}"
 _FORMS = {
     "constant": r"constant",
-    "exponential": rf"exponential:{_FACTOR}(?:@(\d+))?",
+    "exponential": rf"exponential:{_FACTOR}(?:@({_ROUND}))?",
     "decay": rf"decay:{_FACTOR}",
-    "step": rf"step:{_FACTOR}@(\d+(?:,\d+)*)",
+    "step": rf"step:{_FACTOR}@({_ROUND}(?:,{_ROUND})*)",
     "cosine": rf"cosine(?::{_FACTOR})?",
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 import types
 import typing
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ class Range(NamedTuple):
         return errors.interval(**self._asdict())
 
 
+LARGEST = 2**31 - 1  # of whole numbers, which rounds count in int32
 POSITIVE = Range(low=0, low_open=True)
 NOT_NEGATIVE = Range(low=0)
 AT_LEAST_ONE = Range(low=1)
@@ -93,16 +95,24 @@ def checked(declared: Option, value: Any) -> Any:
     plain = [kind for kind in kinds if isinstance(kind, type)]
     if any(type(value) is kind for kind in plain) or value in choices:
         pass
-    elif float in plain and type(value) is int:
+    elif float in plain and type(value) is int and abs(value) <= sys.float_info.max:
         value = float(value)
     elif choices and isinstance(value, str) and not plain:
         errors.unknown_name(declared.flag, value, choices)
     else:
-        raise errors.UsageError(f"{declared.flag} = {value!r} is not valid; allowed: {type_name(declared)}")
+        raise errors.UsageError(
+            f"{declared.flag} = {errors.shown(value)} is not valid; allowed: {type_name(declared)}"
+        )
     if isinstance(value, float) and not math.isfinite(value):
         raise errors.UsageError(f"{declared.flag} = {value!r} is not valid; allowed: a finite number")
-    if declared.allowed is not None and isinstance(value, int | float):
-        errors.check_range(declared.flag, value, **declared.allowed._asdict())
+    allowed = declared.allowed or Range()
+    if type(value) is int:
+        allowed = allowed._replace(
+            low=-LARGEST if allowed.low is None else allowed.low,
+            high=LARGEST if allowed.high is None else allowed.high,
+        )
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        errors.check_range(declared.flag, value, **allowed._asdict())
     return value
 
 

@@ -42,6 +42,9 @@ from fedjax_sparse.models import spec
 
 MAX_SEED = 2**31 - 1
 SEED = Range(low=0, high=MAX_SEED)
+# A run holds a rate for each round, and the order of every local pass.
+ROUNDS, LOCAL_EPOCHS, LOCAL_STEPS = Range(1, 10**6), Range(1, 10**5), Range(1, 10**6)
+CLIENTS, SEEDS = Range(1, 10**7), Range(1, 10**4)
 FRACTION = Range(low=0, high=1, high_open=True)
 
 
@@ -113,7 +116,7 @@ class RunConfig(Options):
     classes_per_client: int = option(2, "classes that a client holds (shards, classes)", allowed=AT_LEAST_ONE)
     partition_seed: int = option(0, "seed of the partition alone", allowed=SEED)
 
-    clients: int = option(20, "clients in the population, N", allowed=AT_LEAST_ONE)
+    clients: int = option(20, "clients in the population, N", allowed=CLIENTS)
     cohort_size: int | Literal["all"] = option(
         10, "clients invited to a round, C, or all", allowed=AT_LEAST_ONE
     )
@@ -123,10 +126,10 @@ class RunConfig(Options):
     dropout: float = option(0.0, "chance that an invited client drops out", allowed=FRACTION)
     weighting: Literal["examples", "uniform"] = option("examples", "a client's weight in the mean")
 
-    rounds: int = option(60, "rounds of the run, T", allowed=AT_LEAST_ONE)
-    local_epochs: int = option(2, "passes of a client over its data in a round", allowed=AT_LEAST_ONE)
+    rounds: int = option(60, "rounds of the run, T", allowed=ROUNDS)
+    local_epochs: int = option(2, "passes of a client over its data in a round", allowed=LOCAL_EPOCHS)
     local_steps: int | None = option(
-        None, "steps of a client in a round, instead of epochs", allowed=AT_LEAST_ONE
+        None, "steps of a client in a round, instead of epochs", allowed=LOCAL_STEPS
     )
     batch_size: int = option(16, "examples in a local step", allowed=AT_LEAST_ONE)
     client_lr: float = option(0.1, "learning rate of local SGD", allowed=POSITIVE)
@@ -166,7 +169,7 @@ class RunConfig(Options):
     seeds: int = option(
         1,
         "seeds s..s+K-1 run as one program, K; one after another on CPU, else at once",
-        allowed=AT_LEAST_ONE,
+        allowed=SEEDS,
     )
     eval_every: int = option(
         5, "rounds between two evaluations; the last round always is", allowed=AT_LEAST_ONE
@@ -220,9 +223,7 @@ def check(config: RunConfig) -> None:
     ):
         if name not in table:
             errors.unknown_name(flag, name, table)
-    model, task = spec.parse(config.model)[0], datasets.known_task(config.dataset, config.task)
-    if model != models.AUTO and task is not None:
-        models.check_task(model, models.MODELS[model].task, task, config.dataset)
+    _check_model(config)
     last_seed = config.seed + config.seeds - 1
     if last_seed > MAX_SEED:
         raise errors.UsageError(f"--seed + --seeds - 1 = {last_seed} is out of range; allowed: {SEED}")
@@ -245,6 +246,16 @@ def check(config: RunConfig) -> None:
         sizes=np.ones(config.clients, np.int64),
         dropout=config.dropout,
     )
+
+
+def _check_model(config: RunConfig) -> None:
+    """Checks a model's options and, where the data set is known by name, its task."""
+    (model, options), task = spec.parse(config.model), datasets.known_task(config.dataset, config.task)
+    if model == models.AUTO:
+        return
+    spec.check_options(model, options)
+    if task is not None:
+        models.check_task(model, models.MODELS[model].task, task, config.dataset)
 
 
 def configure(algorithm: str, **values: Any) -> RunConfig:
@@ -324,8 +335,12 @@ def read(path: str | Path) -> dict[str, Any]:
         UsageError: the file cannot be read or is not TOML.
     """
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise errors.UsageError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise errors.UsageError(f"{path} is not a configuration: it is nested too deeply") from None
+    except (
+        ValueError
+    ) as error:  # a name that no file can have, not TOML, not UTF-8, or a number that is too long
         raise errors.UsageError(f"{path} is not a TOML file: {error}") from None

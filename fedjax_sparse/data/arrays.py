@@ -57,6 +57,8 @@ class Dataset:
             raise UsageError(
                 f"{where} holds {len(x)} examples, y_{split} {len(y)}; equal numbers above 0 are needed"
             )
+        if x.size == 0:
+            raise UsageError(f"{where} has the shape {x.shape}; allowed: examples that hold something")
         if x.dtype.kind == "f" and (bad := x.size - int(np.count_nonzero(np.isfinite(x)))):
             raise UsageError(f"{where} has {bad} values that are NaN or infinite")
         if self.task == "text" and (x.min() < 0 or x.max() >= self.classes):

@@ -11,7 +11,7 @@ import numpy as np
 from fedjax_sparse.data import cache, labels, synthetic, tables, tfds
 from fedjax_sparse.data.arrays import Dataset, Task
 from fedjax_sparse.data.catalogue import DATASETS, Entry, known_task
-from fedjax_sparse.data.files import Arrays, read_file
+from fedjax_sparse.data.files import Arrays, existing, read_file
 from fedjax_sparse.errors import UsageError, unknown_name
 
 __all__ = ["DATASETS", "Dataset", "Entry", "known_task", "load"]
@@ -58,9 +58,7 @@ def load(
     if name.startswith("synthetic"):
         return synthetic.load(name)
     if name.endswith(".npz"):  # not cached: it is as quick, and what is wrong with it must be said each time
-        path, entry = Path(name).expanduser(), Entry("an npz file", task=None)
-        if not path.is_file():
-            raise UsageError(f"{path}: no such file")
+        path, entry = existing(Path(name).expanduser()), Entry("an npz file", task=None)
         arrays = _read(_Source([path], lambda: tables.parse_npz(read_file(path))), entry)
         return _dataset(name, arrays, entry, task, leaning)
     if name == "digits":
@@ -117,11 +115,10 @@ def _unknown(name: str, data_folder: str) -> NoReturn:
 
 def _libsvm_source(path: Path) -> _Source:
     # LIBSVM's own convention: the test set of FILE is FILE.t.
+    existing(path)
     plain = path.with_suffix("") if path.suffix == ".gz" else path
     tests = (plain.with_name(plain.name + ending) for ending in (".t", ".t.gz"))
     paths = [path, *(test for test in tests if test.is_file())][:2]
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file")
     return _Source(paths, lambda: tables.parse_libsvm_set([read_file(p) for p in paths]))
 
 

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from fedjax_sparse.errors import UsageError
 
 # x_train, y_train, x_test, y_test and, where examples have natural owners, client_train.
 Arrays = dict[str, np.ndarray]
+
+MOST_BYTES = 8 * 2**30  # that a file may hold, decompressed
 
 # What the standard library and NumPy raise on damaged archives; a damaged header may ask for any amount of memory.
 _UNREADABLE = (
@@ -95,13 +98,33 @@ def _plain_or_gz(path: Path) -> Path | None:
     return next((p for p in (path, other) if p.is_file()), None)
 
 
+def existing(path: Path) -> Path:
+    """The path, once it is clear that a file is there.
+
+    Raises:
+        UsageError: Nothing is there, or a folder.
+    """
+    try:
+        if path.is_file():
+            return path
+        found = "is a folder, not a file" if path.is_dir() else "no such file"
+    except (OSError, ValueError) as error:  # a name that no file can have
+        found = f"no such file: {getattr(error, 'strerror', None) or error}"
+    raise UsageError(f"{path}: {found}")
+
+
 def read_file(path: Path) -> Blob:
     """A file, decompressed where its first bytes say gzip, whatever its name says."""
     try:
-        content = path.read_bytes()
-        return Blob(str(path), gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
+        with path.open("rb") as file:
+            is_gzip = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if is_gzip else path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if len(content) > MOST_BYTES:
+        raise UsageError(f"{path}: holds more than {MOST_BYTES >> 30} GiB")
+    return Blob(str(path), content)
 
 
 def _read_members(path: Path, names: Sequence[str]) -> list[Blob]:
@@ -121,24 +144,46 @@ def read_npz(blob: Blob, required: Sequence[str], optional: Sequence[str] = ()) 
     """The named arrays of an npz file; never runs code from it.
 
     Raises:
-        UsageError: Not a zip file, truncated, an array missing, or an array of Python objects.
+        UsageError: Not a zip file, truncated, an array missing, larger than `MOST_BYTES`, or of Python objects.
     """
-    try:
-        file = np.load(io.BytesIO(blob.content), allow_pickle=False)
-    except _UNREADABLE as error:
-        raise UsageError(f"{blob.where}: not a readable npz file: {error}") from error
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise UsageError(f"{blob.where}: a single array, not an npz file")
-    with file:
+    with open_npz(blob) as file:
         if missing := sorted(set(required) - set(file.files)):
             held = ", ".join(sorted(file.files)) or "nothing"
             raise UsageError(f"{blob.where}: lacks {', '.join(missing)} (holds {held})")
-        wanted = [*required, *(name for name in optional if name in file.files)]
-        return {name: _read_member(blob.where, file, name) for name in wanted}
+        return {name: read_member(blob.where, file, name) for name in (*required, *optional) if name in file}
 
 
-def _read_member(where: str, file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+def open_npz(blob: Blob) -> NpzFile:
+    """An npz file of which nothing has been decompressed yet.
+
+    Raises:
+        UsageError: It is something else, damaged, or too large.
+    """
+    # NumPy would take a single array, or advise to run what an unknown file holds.
+    if not blob.content.startswith(b"PK"):
+        is_array = blob.content.startswith(b"\x93NUMPY")
+        raise UsageError(
+            f"{blob.where}: {'a single array, not an npz file' if is_array else 'not an npz file'}; "
+            "allowed: what numpy.savez writes"
+        )
+    try:
+        file = np.load(io.BytesIO(blob.content), allow_pickle=False)
+        size = sum(member.file_size for member in file.zip.infolist())
+    except _UNREADABLE as error:
+        raise UsageError(f"{blob.where}: not a readable npz file: {error}") from error
+    if size > MOST_BYTES:
+        raise UsageError(
+            f"{blob.where}: holds {size / 2**30:.3g} GiB, decompressed; allowed: at most {MOST_BYTES >> 30}"
+        )
+    return file
+
+
+def read_member(where: str, file: NpzFile, name: str) -> np.ndarray:
+    """One array of an open npz file."""
     try:
         return file[name]
     except _UNREADABLE as error:
-        raise UsageError(f"{where}: {name} cannot be read: {error}") from error
+        reason = str(error)
+        if "Object arrays" in reason:  # NumPy's own words advise to run what the file holds
+            reason = "it holds Python objects; allowed: numbers or text"
+        raise UsageError(f"{where}: {name} cannot be read: {reason}") from error

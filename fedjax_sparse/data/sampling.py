@@ -128,7 +128,7 @@ def _exactly(answering: int) -> Answer:
 
 def _parse(participation: str, cohort_size: int, dropout: float) -> int:
     """K of `k-of-n`."""
-    numbers = re.fullmatch(r"(\d+)-of-(\d+)", participation)
+    numbers = re.fullmatch(r"(\d{1,9})-of-(\d{1,9})", participation)
     if numbers is None and participation not in PARTICIPATION:
         unknown_name("participation", participation, PARTICIPATION)
     k, n = map(int, numbers.groups()) if numbers else (0, 0)

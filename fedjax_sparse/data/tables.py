@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedjax_sparse.data.files import Arrays, Blob, Format, read_npz
+from fedjax_sparse.data.files import MOST_BYTES, Arrays, Blob, Format, read_npz
 from fedjax_sparse.errors import UsageError
 
 TEST_EVERY = 5  # of a file without a test set, rows 4, 9, 14, ... (from 0) are for testing
-_MOST_DENSE_BYTES = 8 * 2**30
 _HAR_TEST_SUBJECTS = (2, 4, 9, 10, 12, 13, 18, 20, 24)
 
 
@@ -80,11 +79,9 @@ def _dense(table: Sparse, features: int) -> np.ndarray:
         raise UsageError(
             f"{table.where}: a feature has index {table.features}, at most {features} is allowed"
         )
-    if rows * features * 4 > _MOST_DENSE_BYTES:
+    if rows * features * 4 > MOST_BYTES:
         size = f"{rows} x {features} float32"
-        raise UsageError(
-            f"{table.where}: {size} would take more than {_MOST_DENSE_BYTES >> 30} GiB of memory"
-        )
+        raise UsageError(f"{table.where}: {size} would take more than {MOST_BYTES >> 30} GiB of memory")
     x = np.zeros((rows, features), np.float32)
     x[table.row, table.column] = table.value
     return x

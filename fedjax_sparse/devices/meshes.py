@@ -20,14 +20,15 @@ def choose(count: int | Literal["auto"], cohort_size: int) -> int:
     A number asks for so many. Where only a CPU is there its cores become devices, unless JAX has started already.
 
     Raises:
-        UsageError: More devices than there are.
+        UsageError: More devices than there are, or none of the platform that the environment names.
     """
     if jax.distributed.is_initialized():
         return _all(count)
+    if count != "auto" and count > 1:
+        _make_devices_of_cores(min(count, cores()))
+    _check_there_are_any()
     if count == "auto":
         return 1 if jax.default_backend() == "cpu" else min(jax.device_count(), cohort_size)
-    if count > 1:
-        _make_devices_of_cores(min(count, cores()))
     available = jax.device_count()
     if count > available:
         raise UsageError(
@@ -35,6 +36,18 @@ def choose(count: int | Literal["auto"], cohort_size: int) -> int:
             f"allowed: 1 to {available}, or auto"
         )
     return count
+
+
+def _check_there_are_any() -> None:
+    """Starts JAX, which has no words for an accelerator that it does not find."""
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError) as error:
+        named = os.environ.get("JAX_PLATFORMS", "")
+        raise UsageError(
+            f"JAX_PLATFORMS = {named!r}: JAX finds no such device{f' ({error})' if str(error) else ''}; "
+            "allowed: cpu, or unset for the best that is there"
+        ) from error
 
 
 def _all(count: int | Literal["auto"]) -> int:

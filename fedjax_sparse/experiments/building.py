@@ -75,9 +75,11 @@ def build(config: RunConfig) -> Experiment:
     shares = None
     if config.client_test_size is not None:
         shares = client_test.shares(dataset.y_test, holdings, config.client_test_size, config.partition_seed)
+    model = _model(config, dataset)
+    memory.check_model(model, config.seeds)
     setting = make_setting(
         dataset,
-        _model(config, dataset),
+        model,
         population,
         rounds=config.rounds,
         cohort_size=config.places,

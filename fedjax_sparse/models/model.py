@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import functools
 import importlib
-import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +16,7 @@ import jax.numpy as jnp
 
 from fedjax_sparse import errors, trees
 from fedjax_sparse.data import arrays
-from fedjax_sparse.models import MODELS
+from fedjax_sparse.models import MODELS, spec
 from fedjax_sparse.models.initializers import SCHEMES, redraw
 from fedjax_sparse.models.layers import DEFAULT, Network, Ops
 from fedjax_sparse.types import PyTree, Variables
@@ -89,14 +88,9 @@ def build(
             raise errors.UsageError(f"dtype {jnp.dtype(kind).name} needs JAX's 64-bit mode (jax_enable_x64)")
     module, function = MODELS[name].factory.split(":")
     factory = getattr(importlib.import_module(f"fedjax_sparse.models.{module}"), function)
-    parameters = inspect.signature(factory).parameters
-    known = {*parameters, "init"} - {"input_shape", "classes", "dtype"}
-    require_choice(name, "init", init, ("own", *SCHEMES))
-    for option, value in options.items():
-        if option not in known:
-            errors.unknown_name(f"option of model {name}", option, known)
-        options[option] = _like(f"option {option} of model {name}", value, parameters[option].default)
-    make = functools.partial(factory, tuple(input_shape), classes, **options)
+    chosen = spec.check_options(name, {"init": init, **options})
+    init = chosen.pop("init")
+    make = functools.partial(factory, tuple(input_shape), classes, **chosen)
     model = make(dtype=dtype)
     if init != "own":
         model = _starting_from(init, model)
@@ -121,15 +115,6 @@ def _computing_as(lower: Model, model: Model, dtype: Any) -> Model:
         return lower.apply(variables._replace(params=params), x, **how)
 
     return model._replace(apply=apply)
-
-
-def _like(what: str, value: Any, default: Any) -> Any:
-    """The value of an option, once it is of its default's type; a single number may stand for a list of one."""
-    if isinstance(default, tuple) and isinstance(value, int | Sequence) and not isinstance(value, str):
-        return (value,) if isinstance(value, int) else tuple(value)
-    if (isinstance(default, float) and isinstance(value, int)) or type(value) is type(default):
-        return value
-    raise errors.UsageError(f"{what} = {value!r} is not valid; allowed: a value such as {default!r}")
 
 
 class Task(NamedTuple):
@@ -193,12 +178,6 @@ def require_image(name: str, input_shape: tuple[int, ...], smallest: int) -> Non
             f"model {name} takes images of shape (height, width, channels) of at least "
             f"{smallest}x{smallest} pixels, not {input_shape}"
         )
-
-
-def require_choice(name: str, option: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raises a `UsageError` unless the option's value is one of those allowed."""
-    if value not in allowed:
-        errors.unknown_name(f"{option} of model {name}", value, allowed)
 
 
 def from_network(

@@ -73,7 +73,6 @@ def resnet18(
         norm: "group" (32 groups) or "batch".
     """
     model.require_image("resnet18", input_shape, 1)
-    model.require_choice("resnet18", "norm", norm, ("group", "batch"))
     return model.from_network("resnet18", ResNet(classes, dtype, norm=norm), input_shape)
 
 
@@ -89,6 +88,5 @@ def resnet20(
         norm: "group" (8 groups, the narrowest stage having 16 channels) or "batch".
     """
     model.require_image("resnet20", input_shape, 1)
-    model.require_choice("resnet20", "norm", norm, ("group", "batch"))
     network = ResNet(classes, dtype, widths=(16, 32, 64), blocks=3, norm=norm, groups=8, project=False)
     return model.from_network("resnet20", network, input_shape)

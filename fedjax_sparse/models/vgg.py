@@ -48,7 +48,6 @@ class VGG(Network):
 
 def _vgg(name, depths, input_shape, classes, dtype, norm, hidden):
     model.require_image(name, input_shape, 32)
-    model.require_choice(name, "norm", norm, ("batch", "group", "none"))
     network = VGG(classes, dtype, depths=depths, norm=norm, hidden=tuple(hidden))
     return model.from_network(name, network, input_shape)
 

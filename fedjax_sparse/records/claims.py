@@ -77,11 +77,13 @@ def held(folder: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _made(out: Path) -> Iterator[None]:
     """Makes a folder where there is none and holds it; what is still empty in the end is removed."""
-    missing = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
+        missing = [folder for folder in (out, *out.parents) if not folder.exists()]
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write run folder {out}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # also a name that no folder can have
+        raise UsageError(
+            f"cannot write run folder {out}: {getattr(error, 'strerror', None) or error}"
+        ) from error
     try:
         _check_empty(out)  # before a lock is put there
         with held(out):

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import tomli_w
 
+from fedjax_sparse import errors
 from fedjax_sparse.config.run_config import read as read_toml
 from fedjax_sparse.errors import RunError, UsageError
 from fedjax_sparse.records.claims import LOCK
@@ -83,17 +84,19 @@ class RunFolder:
             sink(plain)
 
     def rows(self) -> list[dict[str, Any]]:
-        """All recorded rows; half a last line is passed over.
+        """All recorded rows; half a last line is passed over, and so are blank lines at the end.
 
         Raises:
             UsageError: There are no records here.
-            RunError: A line is damaged.
+            RunError: A line is damaged, or is no row of a round.
         """
         path = self.path / METRICS
         try:
             *lines, _half = path.read_bytes().split(b"\n")
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        while lines and not lines[-1].strip():
+            lines.pop()
         return [_parse(path, number, line) for number, line in enumerate(lines, start=1)]
 
     def truncate(self, after_round: int) -> None:
@@ -109,15 +112,18 @@ class RunFolder:
         """What `manifest.json` says.
 
         Raises:
-            UsageError: It is missing or not JSON.
+            UsageError: It is missing or not a JSON object.
         """
         path = self.path / MANIFEST
         try:
-            return json.loads(path.read_bytes())
+            content = json.loads(path.read_bytes())
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{path} is not a JSON file: {error}") from error
+        if not isinstance(content, dict):
+            raise UsageError(f"{path} is not a manifest: it holds {errors.shown(content)[:40]}")
+        return content
 
     def update_manifest(self, **fields: Any) -> None:
         """Sets fields of `manifest.json`, all at once."""
@@ -182,7 +188,7 @@ def open_run(out: Path) -> tuple[dict[str, Any], list[RunFolder]]:
     """
     config = read_toml(out / CONFIG)
     seeds = RunFolder(out).manifest().get("seeds")
-    if not seeds:
+    if not seeds or not isinstance(seeds, list) or any(type(seed) is not int for seed in seeds):
         raise UsageError(f"{out / MANIFEST} names no seeds")
     folders = _folders(out, seeds)
     for folder in folders:
@@ -286,7 +292,8 @@ def _folders(out: Path, seeds: Sequence[int]) -> list[RunFolder]:
 
 
 def _write_heads(folder: Path, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
-    _replace(folder / CONFIG, tomli_w.dumps(config).encode())
+    # Where the locale knows no UTF-8, paths come with its bytes as surrogates.
+    _replace(folder / CONFIG, tomli_w.dumps(config).encode(errors="surrogateescape"))
     _replace(folder / MANIFEST, _document(manifest))
 
 
@@ -354,9 +361,12 @@ def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
 
 def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        return json.loads(line)
-    except ValueError as error:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged: line {number} is not JSON") from error
+    if not isinstance(row, dict) or type(row.get("round")) is not int:
+        raise RunError(f"{path} is damaged: line {number} has no round")
+    return row
 
 
 def _replace(path: Path, content: bytes) -> None:

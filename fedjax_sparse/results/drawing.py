@@ -5,8 +5,10 @@ No matplotlib before something is drawn, and no window. The same numbers give th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -126,10 +128,20 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height))
 
 
+def _matplotlib() -> ModuleType:
+    """matplotlib, whatever MPLBACKEND says: a name that it does not know would stop the import."""
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib.style
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    return matplotlib
+
+
 def save(draw: Callable[[], Figure], stem: Path, kinds: Sequence[str]) -> list[Path]:
     """Draws in our style over matplotlib's defaults (not the user's), as PNG, PDF or both, without time stamps."""
-    import matplotlib.style
-
+    matplotlib = _matplotlib()
     files = [stem.with_name(f"{stem.name}.{kind}") for kind in kinds]
     with matplotlib.style.context(["default", STYLE]):
         figure = draw()

@@ -1,6 +1,7 @@
 """How much memory a run needs, said before it starts, and what to do where there is not so much."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -8,8 +9,10 @@ import jax
 
 from fedjax_sparse.clients import state_store
 from fedjax_sparse.clients.state_store import StateStore
+from fedjax_sparse.config.options import LARGEST
 from fedjax_sparse.costs.units import human_bytes
 from fedjax_sparse.errors import RunError, UsageError
+from fedjax_sparse.models.model import Model
 from fedjax_sparse.simulation import programs
 from fedjax_sparse.simulation.programs import Footprint, Program
 from fedjax_sparse.simulation.setting import Setting, with_chunk
@@ -111,6 +114,29 @@ def estimate(footprint: Footprint, setting: Setting, store: StateStore, seeds: i
     clients = setting.federation.population if setting.state_store == "host" else 0
     needed = each * here + store.bytes_per_client * clients * seeds
     return Estimate(needed, state_store.available_memory(1), setting.chunk)
+
+
+def check_model(model: Model, seeds: int = 1) -> None:
+    """Refuses a model that cannot be held, or whose entries cannot be counted; nothing has been allocated yet.
+
+    A run holds at least the model of each seed's server, one client's and its gradient.
+
+    Raises:
+        UsageError: With the numbers.
+    """
+    params = jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0)).params)
+    entries = sum(math.prod(leaf.shape) for leaf in params)
+    if entries > LARGEST:
+        raise UsageError(
+            f"model {model.name} has {entries:,} parameters, which are counted in 32 bits; allowed: at most {LARGEST:,}"
+        )
+    needed = (seeds + 2) * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in params)
+    available = state_store.available_memory(1)
+    if needed > available:
+        raise UsageError(
+            f"model {model.name} has {entries:,} parameters, of which a run needs at least {human_bytes(needed)}, but "
+            f"there are {human_bytes(available)}; allowed: a smaller --model, fewer --seeds, --dtype bfloat16"
+        )
 
 
 def smaller(chunk: int) -> str:

@@ -126,6 +126,11 @@ def make_setting(
         UsageError: The model does not predict what the data set asks for, or a value is not allowed.
     """
     check_task(model.name, model.task, dataset.task, dataset.name)
+    if augment and dataset.x_train.ndim != 4:
+        raise errors.UsageError(
+            f"--augment crops and flips images, and examples of {dataset.name} have the shape "
+            f"{dataset.x_train.shape[1:]}; allowed: no --augment"
+        )
     clients = population.count.shape[0]
     sizes = np.asarray(population.count)
     sampler = sampling.make(
@@ -191,7 +196,8 @@ def automatic_chunk(share: int) -> int:
 
 
 def make_plan(sizes: np.ndarray, *, batch_size: int, epochs: int | None, steps: int | None) -> Plan:
-    """The local work of clients that hold `sizes` (i[N]) examples."""
+    """The local work of clients that hold `sizes` (i[N]) examples; a batch is at most all of the largest client."""
+    batch_size = min(batch_size, int(sizes.max()))
     if steps is None:
         if epochs is None:
             raise errors.UsageError("one of --local-epochs and --local-steps is needed")

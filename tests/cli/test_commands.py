@@ -346,6 +346,17 @@ def test_a_run_says_what_it_is_before_jax_is_there(tmp_path):
     assert "JAX was imported" in process.stderr
 
 
+def test_what_a_terminal_cannot_show_is_written_by_its_number():
+    process = run_process("cite", "ü", env=os.environ | {"PYTHONIOENCODING": "ascii:strict"})
+    assert (process.returncode, process.stderr.count("\n")) == (2, 1)
+    assert r"\xfc is not a run folder" in process.stderr
+    process = run_process("cite", b"\xff")
+    assert (process.returncode, process.stderr) == (
+        2,
+        "fedjax-sparse: error: argument '\\udcff' is not UTF-8\n",
+    )
+
+
 def test_a_reader_that_leaves_early_is_no_error():
     reading, writing = os.pipe()
     os.close(reading)

@@ -62,7 +62,7 @@ def test_all_clients_can_be_the_cohort():
         ({"sparsity": -0.1}, r"--sparsity = -0.1 is out of range"),
         ({"sparsty": 0.5}, r"unknown option of fedsparsify-global 'sparsty'; did you mean 'sparsity'"),
         ({"rounds": "7"}, r"--rounds = '7' is not valid; allowed: int"),
-        ({"rounds": 0}, r"--rounds = 0 is out of range; allowed: \[1, inf\)"),
+        ({"rounds": 0}, r"--rounds = 0 is out of range; allowed: \[1, 1000000\]"),
         ({"cohort_size": 21}, r"--cohort-size = 21 is more than --clients = 20; allowed: 1 to 20, or all"),
         ({"cohort_size": "some"}, r"--cohort-size = 'some' is not valid; allowed: int | all"),
         (
@@ -82,6 +82,26 @@ def test_all_clients_can_be_the_cohort():
             r"model linear is for regression, and digits is for classification; allowed: logistic",
         ),
         ({"task": "regression"}, r"--task = 'regression' does not fit digits; allowed: classification"),
+        ({"rounds": 10**23}, r"--rounds = 100000000000000000000000 is out of range; allowed: \[1, 1000000\]"),
+        ({"rounds": 16**6000}, r"--rounds = about 10\^7224 is out of range; allowed: \[1, 1000000\]"),
+        ({"rounds": [16**6000]}, r"--rounds = a list is not valid; allowed: int"),
+        ({"client_lr": 16**6000}, r"--client-lr = about 10\^7224 is not valid; allowed: float"),
+        ({"start_round": 2**31}, r"--start-round = 2147483648 is out of range; allowed: \[0, 2147483647\]"),
+        ({"batch_size": 2**31}, r"--batch-size = 2147483648 is out of range; allowed: \[1, 2147483647\]"),
+        ({"local_steps": 9999999999}, r"--local-steps = 9999999999 is out of range; allowed: \[1, 1000000\]"),
+        ({"clients": 10**9}, r"--clients = 1000000000 is out of range; allowed: \[1, 10000000\]"),
+        ({"lr_schedule": "step:0.5@" + "9" * 5000}, r"--lr-schedule = .* is not valid"),
+        ({"participation": "9" * 5000 + "-of-10"}, r"unknown participation"),
+        (
+            {"model": "mlp:hidden=0"},
+            r"option hidden of model mlp = 0 is out of range; allowed: \[1, 2147483647\]",
+        ),
+        ({"model": "mlp:hidden=8x-3"}, r"option hidden of model mlp = '8x-3' is not valid"),
+        ({"model": "mlp:hiden=8"}, r"unknown option of model mlp 'hiden'; did you mean 'hidden'"),
+        (
+            {"model": "resnet18:norm=layer"},
+            r"unknown norm of model resnet18 'layer' \(allowed: batch, group\)",
+        ),
         ({"model": "mpl"}, r"unknown --model 'mpl'; did you mean 'mlp'"),
         ({"partition": "dirichelt"}, r"unknown --partition 'dirichelt'; did you mean 'dirichlet'"),
         ({"encoding": "bitmap"}, r"unknown --encoding 'bitmap'; did you mean 'bitmask'"),
@@ -143,3 +163,25 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path, content):
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"cannot read .*none.toml: No such file"):
         run_config.read(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a = " + b"[" * 5000 + b"]" * 5000, "is nested too deeply"),
+        (b"rounds = " + b"9" * 6000, "is not a TOML file: "),
+        (b"rounds = \xff", "is not a TOML file: "),
+        (b"rounds = 1\x00", "is not a TOML file: "),
+    ],
+)
+def test_a_file_that_cannot_be_one_is_refused(tmp_path, content, message):
+    file = tmp_path / "run.toml"
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match=message):
+        run_config.read(file)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_bytes(b"\xef\xbb\xbfrounds = 7")
+    assert run_config.read(file) == {"rounds": 7}

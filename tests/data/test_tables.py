@@ -1,12 +1,14 @@
 """Tables: LIBSVM text, one's own npz files, signals by person."""
 
+import gzip
 import io
 import re
+from typing import Any
 
 import numpy as np
 import pytest
 
-from fedjax_sparse.data import tables
+from fedjax_sparse.data import files, tables
 from fedjax_sparse.data.datasets import load
 from fedjax_sparse.data.files import Blob
 from fedjax_sparse.errors import UsageError
@@ -79,7 +81,8 @@ def test_a_libsvm_path_is_a_data_set_with_its_test_file(tmp_path):
         with pytest.warns(UserWarning, match="the labels -1, 1 are taken as classes 0..1"):
             data = load(str(path), cache_dir=tmp_path / "cache")
     assert (data.x_train.shape, data.x_test.tolist(), data.y_test.tolist()) == ((10, 2), [[3, 0]], [0])
-    for how in ({"task": "regression"}, {"leaning": "regression"}):
+    asked: list[dict[str, Any]] = [{"task": "regression"}, {"leaning": "regression"}]
+    for how in asked:
         data = load(str(path), cache_dir=tmp_path / "cache", **how)
         assert (data.task, data.classes, data.y_test.tolist()) == ("regression", 1, [-1])
     path.write_text("0.5 1:1\n")
@@ -151,6 +154,10 @@ NAN = np.array([[1, np.nan, 2, np.inf]] * 6)
         ({"y_train": np.array([0, 1, np.nan, 0, 0, 0])}, "y_train has 1 values that are NaN"),
         ({"x_train": np.ones((5, 4))}, "x_train holds 5 examples, y_train 6"),
         ({"x_test": np.ones((2, 3))}, r"x_train holds float32 examples of shape \(4,\), x_test .* \(3,\)"),
+        (
+            {"x_train": np.ones((6, 0)), "x_test": np.ones((2, 0))},
+            r"x_train has the shape \(6, 0\); allowed: examples that hold",
+        ),
         ({"x_test": np.zeros((0, 4)), "y_test": np.zeros(0, int)}, "x_test holds 0 examples"),
         ({"x_train": np.ones(6)}, r"x_train is float64 of shape \(6,\); allowed"),
         ({"x_train": np.ones((6, 4), int)}, r"x_train is int64 of shape \(6, 4\); allowed"),
@@ -167,7 +174,10 @@ NAN = np.array([[1, np.nan, 2, np.inf]] * 6)
             "y_train is <U1 and y_test int64; allowed: integers, floats, or text",
         ),
         ({"y_train": np.zeros((6, 1), int)}, "y_train"),
-        ({"y_train": np.array([0, 1, 2, None, 1, 2])}, "y_train cannot be read: Object arrays"),
+        (
+            {"y_train": np.array([0, 1, 2, None, 1, 2])},
+            "y_train cannot be read: it holds Python objects",
+        ),
         ({"client_train": np.array([0, 1, -1, 0, 1, 0])}, r"client_train has ids -1\.\.1"),
         ({"client_train": np.array([0, 1, 3, 0, 1, 0])}, r"client_train has ids 0\.\.3 for 3 clients"),
         ({"client_train": np.zeros(5, int)}, r"client_train is int32 of shape \(5,\); expected int32 \(6,\)"),
@@ -193,10 +203,38 @@ def test_npz_files_cut_short_damaged_or_of_another_kind_are_named(tmp_path, save
     for content in (whole[: len(whole) // 2], b"", b"hello", npy.getvalue(), bytes(flipped)):
         with open(path, "wb") as file:
             file.write(content)
-        with pytest.raises(UsageError, match=f"^{re.escape(path)}: "):
+        with pytest.raises(UsageError, match=f"^{re.escape(path)}: ") as caught:
             load(path)
+        assert "pickle" not in str(caught.value)
     with pytest.raises(UsageError, match=r"none\.npz: no such file"):
         load(str(tmp_path / "none.npz"))
+
+
+def test_a_folder_and_a_name_that_no_file_can_have_are_named(tmp_path):
+    (tmp_path / "own.npz").mkdir()
+    for name, message in (
+        ("own.npz", "is a folder, not a file"),
+        ("a" * 300 + ".npz", "no such file: File name"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            load(str(tmp_path / name))
+    with pytest.raises(UsageError, match="no such file"):
+        load(f"{tmp_path}/\0.npz")
+
+
+def test_what_would_inflate_beyond_memory_is_refused_before_it_does(tmp_path, monkeypatch, save):
+    path = save()
+    monkeypatch.setattr(files, "MOST_BYTES", 900)
+    with pytest.raises(UsageError, match=r"own\.npz: holds more than"):
+        load(path)
+    monkeypatch.setattr(files, "MOST_BYTES", 20_000)
+    np.savez_compressed(path, **own(x_train=np.zeros((6, 10_000))))
+    monkeypatch.setattr(files, "read_member", None)  # nothing is decompressed
+    with pytest.raises(UsageError, match=r"own\.npz: holds .* GiB, decompressed; allowed: at most"):
+        load(path)
+    (tmp_path / "own.svm").write_bytes(gzip.compress(b"1 1:1\n" * 10_000))
+    with pytest.raises(UsageError, match=r"own\.svm: holds more than"):
+        load(f"{tmp_path}/own.svm")
 
 
 def har(tmp_path, **changes):

@@ -1,8 +1,10 @@
 """An experiment from its configuration: the model follows the data set's task, and what does not fit is refused."""
 
+import jax
 import numpy as np
 import pytest
 
+from fedjax_sparse.clients import state_store
 from fedjax_sparse.config.run_config import configure
 from fedjax_sparse.data import datasets
 from fedjax_sparse.data.population import make_population
@@ -77,3 +79,39 @@ def test_a_setting_in_python_is_checked_too():
 def test_a_card_and_its_model_are_for_the_same_task(name):
     shape = (5,) if MODELS[name].task == "text" else (4,)
     assert models.build(name, shape, 2).task == MODELS[name].task
+
+
+def test_a_batch_is_at_most_all_that_a_client_holds(saved):
+    plan = chosen(saved(X, np.arange(12) % 3), batch_size=2**31 - 1).setting.federation.plan
+    assert plan.batch_size == 3
+
+
+def test_augmentation_is_for_images(saved):
+    with pytest.raises(
+        UsageError, match=r"--augment crops and flips images, .*own\.npz have the shape \(2,\)"
+    ):
+        chosen(saved(X, np.arange(12) % 3), augment=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("mlp:hidden=99999999x99999999", "parameters, which are counted in 32 bits"),
+        ("mlp:hidden=9999x9999", "of which a run needs at least 1.2 GB, but there are 1.0 GB"),
+    ],
+)
+def test_a_model_beyond_memory_is_refused_before_it_is_made(saved, monkeypatch, model, message):
+    monkeypatch.setattr(state_store, "available_memory", lambda devices: 10**9)
+    with pytest.raises(UsageError, match=message):
+        chosen(saved(X, np.arange(12) % 3), model=model)
+
+
+@pytest.mark.parametrize("error", [AssertionError(), RuntimeError("Unable to initialize backend 'cuda'")])
+def test_a_platform_that_is_not_there_is_named(monkeypatch, error):
+    def devices():
+        raise error
+
+    monkeypatch.setattr(jax, "devices", devices)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    with pytest.raises(UsageError, match="JAX_PLATFORMS = 'cuda': JAX finds no such device"):
+        chosen("digits")

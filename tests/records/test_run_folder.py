@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from fedjax_sparse.config import run_config
 from fedjax_sparse.errors import RunError, UsageError
-from fedjax_sparse.records import checkpoints, run_folder
+from fedjax_sparse.records import checkpoints, claims, run_folder
 from fedjax_sparse.records.run_folder import RunFolder
 
 COMMAND = ["fedjax-sparse", "run", "fedavg"]
@@ -238,6 +238,7 @@ def test_rows_are_exact(folder: RunFolder) -> None:
 @given(values=st.lists(st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.floats())))
 def test_any_rows_come_back_one_a_line(tmp_path_factory: pytest.TempPathFactory, values: list[dict]) -> None:
     (run,) = create(tmp_path_factory.mktemp("rows") / "run", [0])
+    values = [row | {"round": t} for t, row in enumerate(values, start=1)]
     for row in values:
         run.append(row)
     finite = [
@@ -272,6 +273,42 @@ def test_truncate_leaves_what_was_written_until_then(folder: RunFolder, after: i
         file.write(b'{"round": 20, "train')
     folder.truncate(after)
     assert path.read_bytes() == b"".join(lines[:left])
+
+
+def test_blank_lines_at_the_end_are_passed_over(folder: RunFolder) -> None:
+    folder.append({"round": 5})
+    with (folder.path / "metrics.jsonl").open("ab") as file:
+        file.write(b"\n \n")
+    assert folder.rows() == [{"round": 5}]
+
+
+@pytest.mark.parametrize(
+    "line", [b"5", b"[]", b'{"a": 1}', b'{"round": "x"}', b'{"round": null}', b"[" * 9999]
+)
+def test_a_line_that_is_no_row_is_named(folder: RunFolder, line: bytes) -> None:
+    folder.append({"round": 5})
+    with (folder.path / "metrics.jsonl").open("ab") as file:
+        file.write(line + b"\n")
+    with pytest.raises(RunError, match=r"metrics\.jsonl is damaged: line 2"):
+        folder.rows()
+
+
+@pytest.mark.parametrize("content", ["[]", "5", "null", '{"seeds": 5}', '{"seeds": ["x"]}', "[" * 9999])
+def test_a_manifest_that_is_none_is_named(folder: RunFolder, content: str) -> None:
+    (folder.path / "manifest.json").write_text(content)
+    with pytest.raises(UsageError, match=r"manifest\.json (is not|names no seeds)"):
+        run_folder.open_run(folder.path)
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "\0"])
+def test_a_name_that_no_folder_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot write run folder"), claims.new([tmp_path / name]):
+        pass
+
+
+def test_bytes_of_a_locale_without_utf8_are_recorded_as_utf8(tmp_path: Path) -> None:
+    create(tmp_path / "run", [0], {"out": "\udcc3\udcbc"})
+    assert run_folder.open_run(tmp_path / "run")[0]["out"] == "ü"
 
 
 def test_a_damaged_row_is_named(folder: RunFolder) -> None:
