@@ -20,6 +20,17 @@ def dense_message(size: int, sent: jax.Array) -> Message:
     return sparse_message(size, jnp.asarray(size, jnp.int32), sent, located=0, universe=0)
 
 
+def nothing_sent(places: jax.Array) -> Message:
+    """No message, from or to any of the places [C]."""
+    return Message(*[jnp.zeros(places.shape, jnp.int32)] * 5)
+
+
+def no_work(places: jax.Array, leaves: int) -> Work:
+    """No training at any of the places [C], of a model with so many parameter leaves."""
+    none, of_leaves = jnp.zeros(places.shape, jnp.int32), jnp.zeros((*places.shape, leaves), jnp.int32)
+    return Work(none, none, of_leaves, of_leaves, of_leaves)
+
+
 def sparse_message(
     size: int,
     values: jax.Array | int,

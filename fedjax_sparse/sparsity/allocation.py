@@ -4,15 +4,22 @@ Shapes come as an ordered mapping from names to shapes; a kernel's last two axes
 before them are spatial. Counts come in the same order.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 
 import numpy as np
 
 from fedjax_sparse import errors
-from fedjax_sparse.sparsity.schedules import CountRule, round_pruned
+from fedjax_sparse.sparsity.schedules import CountRule, floor_pruned, round_pruned
 
 Shapes = Mapping[str, Sequence[int]]
+
+# A layer's density times its size, up to a factor that all layers share.
+SHARES: dict[str, Callable[[Sequence[int]], int]] = {
+    "erk": sum,
+    "er": lambda shape: sum(shape[-2:]) * prod(shape[:-2]),
+    "uniform": prod,
+}
 
 
 def uniform(shapes: Shapes, sparsity: float, rule: CountRule = round_pruned) -> np.ndarray:
@@ -48,14 +55,44 @@ def erk(shapes: Shapes, sparsity: float, rule: CountRule = round_pruned) -> np.n
     """
     errors.check_range("sparsity", sparsity, 0, 1, high_open=True)
     sizes = _sizes(shapes)
-    sums = np.array([sum(shape) for shape in shapes.values()], np.float64)
     total = rule(int(sizes.sum()), sparsity)
+    return _apportion(_in_proportion(SHARES["erk"], shapes, total), sizes, total, shapes)
+
+
+def by_layer(
+    shapes: Shapes, sparsity: float, kind: str = "erk", rule: CountRule = floor_pruned
+) -> np.ndarray:
+    """Uniform, Erdős-Rényi or ERK densities, each layer's count rounded for itself, as published codes count.
+
+    The total to be shared is the sum of what `rule` says of every layer at the same sparsity.
+
+    Args:
+        shapes: Name -> shape of each leaf that may be pruned.
+        sparsity: Fraction of zeros over all of them, in [0, 1).
+        kind: One of `SHARES`: "erk" as `erk`; "er", which looks at inputs and outputs alone; "uniform".
+        rule: (size, sparsity) -> number kept: `floor_pruned` in the code of RigL (arXiv 1911.11134), `floor_kept` in
+            FedPruning, the code of FedTiny and FedRTS.
+
+    Returns:
+        i32[L]; the sum is within L of (1 - sparsity) of all.
+    """
+    errors.check_range("sparsity", sparsity, 0, 1, high_open=True)
+    sizes = _sizes(shapes)
+    targets = _in_proportion(SHARES[kind], shapes, sum(rule(int(size), sparsity) for size in sizes))
+    kept = [rule(int(size), 1 - target / size) for size, target in zip(sizes, targets, strict=True)]
+    return _none_empty(np.array(kept, np.int64), sizes, shapes)
+
+
+def _in_proportion(share: Callable[[Sequence[int]], int], shapes: Shapes, total: int) -> np.ndarray:
+    """f64[L]: `total` entries in proportion to each layer's share, none above its size."""
+    sizes = _sizes(shapes)
+    shares = np.array([share(shape) for shape in shapes.values()], np.float64)
     dense = np.zeros(len(sizes), bool)
     while True:
-        epsilon = (total - sizes[dense].sum()) / max(sums[~dense].sum(), 1)
-        over = ~dense & (epsilon * sums > sizes)
+        epsilon = (total - sizes[dense].sum()) / max(shares[~dense].sum(), 1)
+        over = ~dense & (epsilon * shares > sizes)
         if not over.any():
-            return _apportion(np.where(dense, sizes, epsilon * sums), sizes, total, shapes)
+            return np.where(dense, sizes, epsilon * shares)
         dense |= over
 
 

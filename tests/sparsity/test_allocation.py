@@ -93,6 +93,28 @@ CONVS = {"conv1": (5, 5, 3, 6), "conv2": (5, 5, 6, 16), "fc1": (6400, 120)}
 BIASES = {"conv1": 6, "conv2": 16, "fc1": 120, "fc2": 10}
 
 
+MLP = {"a": (784, 128), "b": (128, 128), "c": (128, 10)}
+CNN = {"a": (5, 5, 3, 6), "b": (5, 5, 6, 16), "c": (400, 120), "d": (120, 84), "e": (84, 10)}
+
+
+@pytest.mark.parametrize(
+    ("layers", "sparsity", "rule", "kept"),
+    [
+        (MLP, 0.9, schedules.floor_pruned, [8243, 2314, 1248]),
+        (MLP, 0.9, schedules.floor_kept, [8240, 2313, 1246]),
+        (CNN, 0.8, schedules.floor_pruned, [283, 476, 7726, 3031, 840]),
+    ],
+)
+def test_counts_by_layer_of_the_codes_of_rigl_and_fedpruning(layers, sparsity, rule, kept):
+    np.testing.assert_array_equal(allocation.by_layer(layers, sparsity, "erk", rule), kept)
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("uniform", [52, 21]), ("er", [55, 18]), ("erk", [36, 36])])
+def test_kinds_of_counts_by_layer(kind, kept):
+    layers = {"conv": (2, 2, 8, 8), "dense": (10, 10)}
+    np.testing.assert_array_equal(allocation.by_layer(layers, 0.8, kind), kept)
+
+
 def test_erk_linear_golden_two_dense_layers():
     layers = CONVS | {"fc2": (120, 10)}
     sizes = sizes_of(layers) + list(BIASES.values())
