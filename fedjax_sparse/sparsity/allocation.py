@@ -83,7 +83,24 @@ def by_layer(
     return _none_empty(np.array(kept, np.int64), sizes, shapes)
 
 
-def _in_proportion(share: Callable[[Sequence[int]], int], shapes: Shapes, total: int) -> np.ndarray:
+def erk_whole_part(shapes: Shapes, sparsity: float) -> np.ndarray:
+    """`erk` as DisPFL's official code counts: int(density_l size_l) entries of each layer, of a total that is real.
+
+    Args:
+        shapes: Name -> shape of each leaf that may be pruned; DisPFL's are all, biases and norms included.
+        sparsity: Fraction of zeros over all of them, in [0, 1).
+
+    Returns:
+        i32[L]; the sum falls short of (1 - sparsity) of all by less than the number of layers.
+    """
+    errors.check_range("sparsity", sparsity, 0, 1, high_open=True)
+    sizes = _sizes(shapes)
+    targets = _in_proportion(SHARES["erk"], shapes, round(1 - sparsity, 12) * int(sizes.sum()))
+    # Rounded first, or a target a hair below a whole number would lose an entry.
+    return _none_empty(np.floor(np.round(targets, 6)).astype(np.int64), sizes, shapes)
+
+
+def _in_proportion(share: Callable[[Sequence[int]], int], shapes: Shapes, total: float) -> np.ndarray:
     """f64[L]: `total` entries in proportion to each layer's share, none above its size."""
     sizes = _sizes(shapes)
     shares = np.array([share(shape) for shape in shapes.values()], np.float64)

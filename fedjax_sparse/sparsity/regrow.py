@@ -2,8 +2,8 @@
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
+from fedjax_sparse import trees
 from fedjax_sparse.sparsity import topk
 from fedjax_sparse.types import PyTree
 
@@ -27,25 +27,41 @@ def prune_and_regrow(
     Returns:
         The weights, zero outside the new mask and where grown; the new mask; and which entries were grown.
     """
+    n = jnp.clip(jnp.asarray(n_drop), 0, trees.count_nonzero(mask))
+    survivors = without_smallest(params, mask, n, among)
+    new_mask = with_largest(survivors, grow_scores, n, among)
+    grown = jax.tree.map(lambda new, kept: new & ~kept, new_mask, survivors)
+    weights = jax.tree.map(
+        lambda chosen, w, kept: jnp.where(kept, w, jnp.zeros_like(w)) if chosen else w,
+        among,
+        params,
+        survivors,
+    )
+    return weights, new_mask, grown
+
+
+def without_smallest(params: PyTree, mask: PyTree, n_drop: topk.Counts, among: PyTree) -> PyTree:
+    """The mask without the `n_drop[i]` living entries of least |w| in each chosen leaf i; of ties the last ones go."""
     leaves, treedef = jax.tree.flatten(params)
-    others = [treedef.flatten_up_to(tree) for tree in (mask, grow_scores, among)]
-    moved = [
-        _move(weights, live, scores, n) if chosen else (weights, live, jnp.zeros_like(live))
-        for weights, live, scores, chosen, n in zip(leaves, *others, n_drop, strict=True)
-    ]
-    new_params, new_mask, grown = (treedef.unflatten(column) for column in zip(*moved, strict=True))
-    return new_params, new_mask, grown
+    others = [treedef.flatten_up_to(tree) for tree in (mask, among)]
+    return treedef.unflatten(
+        [
+            topk.largest(jnp.abs(weights), trees.count(live) - n, where=live) if chosen else live
+            for weights, live, chosen, n in zip(leaves, *others, n_drop, strict=True)
+        ]
+    )
 
 
-def _move(
-    weights: jax.Array, live: jax.Array, scores: jax.Array, n: ArrayLike
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """`prune_and_regrow` for one leaf."""
-    total = jnp.count_nonzero(live)
-    n = jnp.clip(n, 0, total)
-    survivors = topk.largest(jnp.abs(weights), total - n, where=live)
-    grown = topk.largest(scores, n, where=~survivors)
-    return jnp.where(survivors, weights, jnp.zeros_like(weights)), survivors | grown, grown
+def with_largest(mask: PyTree, scores: PyTree, n_grow: topk.Counts, among: PyTree) -> PyTree:
+    """The mask and the `n_grow[i]` entries outside it of largest score in each chosen leaf i; of ties the first."""
+    leaves, treedef = jax.tree.flatten(mask)
+    others = [treedef.flatten_up_to(tree) for tree in (scores, among)]
+    return treedef.unflatten(
+        [
+            live | topk.largest(score, n, where=~live) if chosen else live
+            for live, score, chosen, n in zip(leaves, *others, n_grow, strict=True)
+        ]
+    )
 
 
 def reset_grown(state: PyTree, grown: PyTree) -> PyTree:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fedjax_sparse.models import model as models
 from fedjax_sparse.simulation import driver, programs
 from fedjax_sparse.simulation.setting import Setting
 from fedjax_sparse.types import Algorithm
@@ -21,8 +22,13 @@ CLIENTS = len(toy.SIZES)
 
 
 def setting(**options: Any) -> Setting:
-    """A local step sees all that a client holds, so that no order of examples matters and an epoch is a step."""
-    return toy.setting(**{"batch_size": mlp_twin.WHOLE, **options})
+    """A local step sees all that a client holds, so that no order of examples matters and an epoch is a step.
+
+    Biases start at random like weights, so that no two entries tie.
+    """
+    problem = toy.setting(**{"batch_size": mlp_twin.WHOLE, **options})
+    model = models.build("mlp", (4,), 3, dtype=jnp.float64, hidden=(5,), init="torch")
+    return problem._replace(model=model)
 
 
 def leaves(tree: Any) -> Params:
