@@ -121,6 +121,19 @@ class Work(NamedTuple):
     weight_grad: jax.Array
 
 
+class Ranking(NamedTuple):
+    """How far scores decided a mask; see `fedjax_sparse.sparsity.masks.ranking`. Each i32[], or i32[C] of each client.
+
+    Attributes:
+        nonzero: Scores that were not zero.
+        by_index: Kept entries that tie with entries that were not, where all that was kept ties or ties at zero: their
+            place decided, not their score.
+    """
+
+    nonzero: jax.Array
+    by_index: jax.Array
+
+
 class Metrics(NamedTuple):
     """What a round reports beside its state.
 
@@ -130,6 +143,7 @@ class Metrics(NamedTuple):
         work: Local training.
         loss: f[C], each client's mean training loss over its local steps.
         log: Further scalars (f[]) or values per client (f[C], averaged over those present), by name.
+        ranking: Where a mask was found by scores, how far they decided it; the first time that they did not is said.
     """
 
     up: Message
@@ -137,6 +151,7 @@ class Metrics(NamedTuple):
     work: Work
     loss: jax.Array
     log: Mapping[str, jax.Array]
+    ranking: Ranking | None = None
 
 
 class State(NamedTuple):

@@ -31,6 +31,7 @@ from fedjax_sparse.types import (
     Message,
     Metrics,
     PyTree,
+    Ranking,
     State,
     Variables,
 )
@@ -59,7 +60,7 @@ class _Rule(NamedTuple):
         among: Python bool for each leaf: where pruning is allowed.
         prunable: N, the entries of those leaves.
         kept: Entries kept after rounds 0..T, i32[T + 1], or by leaf, i32[T + 1, L].
-        prune: (mask, scores, t) -> the part of the mask with the largest scores.
+        prune: (mask, scores, t) -> the part of the mask with the largest scores, and how far these decided it.
         exact: Whether `prune` keeps exactly `kept`.
         freeze_from: The round from which entries that are zero leave the mask; None for never.
         keep_momentum: Whether clients keep their momentum from round to round.
@@ -68,7 +69,7 @@ class _Rule(NamedTuple):
     among: PyTree
     prunable: int
     kept: np.ndarray
-    prune: Callable[[PyTree, PyTree, jax.Array], PyTree]
+    prune: Callable[[PyTree, PyTree, jax.Array], tuple[PyTree, Ranking]]
     exact: bool
     freeze_from: int | None
     keep_momentum: bool
@@ -162,7 +163,7 @@ def fedsparsify_local(federation: Federation, hyper: FedSparsifyLocal) -> Algori
 
     def round_fn(state, cohort, t, key):
         server = state.server
-        (total, votes, weights), client_states, (report, own) = federation.over_clients(
+        (total, votes, weights), client_states, (report, own, ranking) = federation.over_clients(
             work, (server, t), state.client, cohort, key
         )
         mean = weighted_mean(total, cohort.weight)
@@ -177,7 +178,7 @@ def fedsparsify_local(federation: Federation, hyper: FedSparsifyLocal) -> Algori
         up = _message(federation, rule, own, living, cohort.present)
         down = _message(federation, rule, living, rule.prunable, cohort.invited)
         server = _under(mask, server._replace(variables=variables, opt=opt), optimizer, rule, t)
-        return State(server, client_states), Metrics(up, down, report.work, report.loss, {})
+        return State(server, client_states), Metrics(up, down, report.work, report.loss, {}, ranking)
 
     server = Declared("server", "measured", None, rule.among)
     upload = _promise("upload", "measured" if hyper.keep_ties else "bounded", rule)
@@ -207,7 +208,7 @@ def _train_and_purge(federation: Federation, hyper: FedSparsifyLocal, rule: _Rul
         server, t = shared
         moments = client_state if rule.keep_momentum else None
         trained = train_under(server.mask, server.variables, client, t, key, moments=moments)
-        own = rule.prune(server.mask, saliency.magnitude(trained.variables.params), t)
+        own, ranking = rule.prune(server.mask, saliency.magnitude(trained.variables.params), t)
         trained = trained._replace(variables=_masked(trained.variables, own))
         if hyper.fine_tuning_epochs:
             trained = fine_tune(trained, own, client, t, key)
@@ -219,7 +220,7 @@ def _train_and_purge(federation: Federation, hyper: FedSparsifyLocal, rule: _Rul
         votes = jax.tree.map(lambda keep: keep.astype(jnp.int32), own)
         report = Report(trained.loss, training_work(trained, trees.count_nonzero(server.mask)))
         kept = trained.moments if rule.keep_momentum else ()
-        return (step, votes, weights), kept, (report, masks.count(own, rule.among))
+        return (step, votes, weights), kept, (report, masks.count(own, rule.among), ranking)
 
     return work
 
@@ -243,8 +244,12 @@ def _server_pruning(federation: Federation, rule: _Rule, draw_order: Callable, s
     def purge(server, t):
         scores = score(server.variables.params, server.order)
         fewer = jnp.any(kept_at[t] < kept_at[t - 1])
-        mask = jax.lax.cond(fewer, lambda: rule.prune(server.mask, scores, t), lambda: server.mask)
-        return _under(mask, server, optimizer, rule, t)
+        mask, ranking = jax.lax.cond(
+            fewer,
+            lambda: rule.prune(server.mask, scores, t),
+            lambda: (server.mask, Ranking(jnp.int32(0), jnp.int32(0))),
+        )
+        return _under(mask, server, optimizer, rule, t), ranking
 
     def round_fn(state, cohort, t, key):
         server = state.server
@@ -254,8 +259,8 @@ def _server_pruning(federation: Federation, rule: _Rule, draw_order: Callable, s
         # The server knows the mask it sent; a client does not know which weights were purged since it last took part.
         up = _message(federation, rule, living, living, cohort.present)
         down = _message(federation, rule, living, rule.prunable, cohort.invited)
-        server = purge(server._replace(variables=variables, opt=opt), t)
-        return State(server, client_states), Metrics(up, down, report.work, report.loss, {})
+        server, ranking = purge(server._replace(variables=variables, opt=opt), t)
+        return State(server, client_states), Metrics(up, down, report.work, report.loss, {}, ranking)
 
     promise = _promise("server", "exact" if rule.exact else "measured", rule)
     declared = (promise, promise._replace(what="deployed"))  # they are one model
@@ -278,9 +283,10 @@ def _rule(federation: Federation, hyper: Pruning, sparsities: np.ndarray, start:
         chosen = largest(within, kept_at[t], among)
         if hyper.keep_ties:
             chosen = masks.with_ties(chosen, within, among, layerwise=hyper.layerwise)
-        return masks.intersect(
+        kept = masks.intersect(
             chosen, mask
         )  # where less lives than may be kept, dead entries were chosen too
+        return kept, masks.ranking(within, kept, among, layerwise=hyper.layerwise)
 
     exact = not (hyper.keep_ties or hyper.mask_from_values)
     freeze_from = start if hyper.mask_from_values else None

@@ -76,7 +76,9 @@ def salientgrads(federation: Federation, hyper: SalientGrads) -> Algorithm:
         total, _, done = federation.over_clients(work, variables, (), cohort, key)
         up = sparse_message(prunable, jnp.asarray(prunable), cohort.present, located=0, universe=0)
         down = dense_message(whole, cohort.invited)._replace(mask_bits=jnp.where(cohort.invited, prunable, 0))
-        return select(total), Metrics(up, down, done, jnp.zeros_like(cohort.weight), {})
+        mask = select(total)
+        ranking = masks.ranking(total, mask, among, layerwise=hyper.allocation == "erk")
+        return mask, Metrics(up, down, done, jnp.zeros_like(cohort.weight), {}, ranking)
 
     return averaging_under_a_mask(
         federation,

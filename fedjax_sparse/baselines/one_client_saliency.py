@@ -85,12 +85,13 @@ def _one_client_saliency(
         mask = topk.largest_global(scores, kept, among)
         if hyper.keep_ties:
             mask = masks.with_ties(mask, scores, among, layerwise=False)
+        ranking = masks.ranking(scores, mask, among)
         if hyper.mask_from_values:
             mask = masks.intersect(mask, jax.tree.map(lambda leaf: leaf != 0, variables.params))
         one = jnp.arange(cohort.id.shape[0]) == chosen
         up = sparse_message(prunable, jnp.asarray(prunable), one, located=0, universe=0)
         down = dense_message(whole, one)._replace(mask_bits=jnp.where(cohort.invited, prunable, 0))
-        return mask, Metrics(up, down, done, jnp.zeros((1,), cohort.weight.dtype), {})
+        return mask, Metrics(up, down, done, jnp.zeros((1,), cohort.weight.dtype), {}, ranking)
 
     exact = not (hyper.keep_ties or hyper.mask_from_values)
     return averaging_under_a_mask(federation, find_mask, kept, among, exact=exact)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ class Ledger(NamedTuple):
         diverged_at: The round whose loss was not finite or `DIVERGED` times the first; None while the seed runs.
         emptied_at: The first evaluated round after which a layer had no weight left; None while all have some.
         emptied: The names of the layers that were empty then.
+        tied_at: The first round, 0 for the preparation, whose mask scores did not decide; None while all were decided.
     """
 
     totals: Totals = Totals()
@@ -43,6 +45,7 @@ class Ledger(NamedTuple):
     diverged_at: int | None = None
     emptied_at: int | None = None
     emptied: str = ""
+    tied_at: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON knows it."""
@@ -61,6 +64,24 @@ class Ledger(NamedTuple):
         if math.isfinite(loss) and abs(loss) <= DIVERGED * max(abs(first), 1e-12):
             return self._replace(first_loss=first)
         return self._replace(diverged_at=t)
+
+    def ranked(self, t: int, metrics: Metrics) -> "Ledger":
+        """The ledger after round t; warns the first time that scores tie and the index of an entry decides."""
+        if metrics.ranking is None or self.tied_at is not None:
+            return self
+        ranking = metrics.ranking
+        of_those = True if np.ndim(ranking.by_index) == 0 else metrics.work.steps > 0
+        worst = np.argmax(np.where(of_those, ranking.by_index, 0))
+        by_index, nonzero = np.ravel(ranking.by_index)[worst], np.ravel(ranking.nonzero)[worst]
+        if by_index == 0:
+            return self
+        when = f"in round {t}" if t else "before round 1"
+        warnings.warn(
+            f"{by_index} of the weights kept {when} are the first by index, not by score: their scores tie with "
+            f"others, and {nonzero} scores were not zero",
+            stacklevel=2,
+        )
+        return self._replace(tied_at=t)
 
 
 class Accountant:
@@ -83,7 +104,8 @@ class Accountant:
         """The ledgers before round 1, charged with what the algorithm's preparation cost."""
         if preparation is None:
             return (Ledger(),) * seeds
-        return tuple(Ledger(self._cost(_at(preparation, k))) for k in range(seeds))
+        of_seeds = [_at(preparation, k) for k in range(seeds)]
+        return tuple(Ledger(self._cost(metrics)).ranked(0, metrics) for metrics in of_seeds)
 
     def charge(
         self, ledgers: Sequence[Ledger], metrics: Metrics, first: int, last: int, seconds: float
@@ -96,7 +118,7 @@ class Accountant:
                 round_metrics = _at(metrics, k, t - first)
                 if ledger.diverged_at is None:
                     ledger = ledger._replace(totals=ledger.totals + self._cost(round_metrics))
-                    ledger = ledger.judged(t, train_loss(round_metrics))
+                    ledger = ledger.judged(t, train_loss(round_metrics)).ranked(t, round_metrics)
             return ledger
 
         return tuple(one(k, ledger) for k, ledger in enumerate(ledgers))

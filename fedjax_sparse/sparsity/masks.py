@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from fedjax_sparse import errors, trees
 from fedjax_sparse.sparsity import saliency, topk
-from fedjax_sparse.types import PyTree
+from fedjax_sparse.types import PyTree, Ranking
 
 KINDS = ("kernel", "bias", "norm", "embedding")
 SCOPES = {"all": KINDS, "no-norms": ("kernel", "bias", "embedding"), "kernels": ("kernel",)}
@@ -66,6 +66,34 @@ def with_ties(mask: PyTree, scores: PyTree, among: PyTree, *, layerwise: bool) -
         lowest = [functools.reduce(jnp.minimum, lowest)] * len(leaves)
     parts = zip(leaves, marked, lowest, chosen, strict=True)
     return treedef.unflatten([keep | (leaf >= least) if yes else keep for leaf, keep, least, yes in parts])
+
+
+def ranking(scores: PyTree, mask: PyTree, among: PyTree, *, layerwise: bool = False) -> Ranking:
+    """How far the scores decided a mask of the largest ones.
+
+    Args:
+        scores: Scores, one for each parameter; minus infinity where an entry was no candidate.
+        mask: What was kept.
+        among: Python bool for each leaf.
+        layerwise: Whether each chosen leaf had a ranking of its own, or all together.
+    """
+    leaves, treedef = jax.tree.flatten(scores)
+    parts = zip(leaves, treedef.flatten_up_to(mask), treedef.flatten_up_to(among), strict=True)
+    chosen = [(leaf, keep) for leaf, keep, yes in parts if yes]
+    nonzero = sum((trees.count((leaf != 0) & (leaf > -jnp.inf)) for leaf, _ in chosen), jnp.int32(0))
+    groups = [[one] for one in chosen] if layerwise else [chosen]
+    return Ranking(nonzero, sum(map(_kept_by_index, groups), jnp.int32(0)))
+
+
+def _kept_by_index(group: Sequence[tuple[jax.Array, jax.Array]]) -> jax.Array:
+    """Of one ranking, of (scores, kept): how many kept entries tie with dropped ones, i32[]; see `Ranking`."""
+    least = functools.reduce(jnp.minimum, (jnp.min(s, initial=jnp.inf, where=keep) for s, keep in group))
+    most = functools.reduce(jnp.maximum, (jnp.max(s, initial=-jnp.inf, where=keep) for s, keep in group))
+    tied, dropped = (
+        sum((trees.count((s == least) & (keep == kept)) for s, keep in group), jnp.int32(0))
+        for kept in (True, False)
+    )
+    return jnp.where((dropped > 0) & ((least == 0) | (least == most)), tied, 0)
 
 
 def nonzero(params: PyTree, among: PyTree) -> PyTree:

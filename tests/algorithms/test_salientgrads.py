@@ -292,8 +292,10 @@ def test_ties_at_the_threshold():
     """Of 35 kernel entries 33 may stay, and at least five tie at zero."""
     problem = blind(setting())
     for keep_ties, kept in ((False, 33), (True, KERNELS)):
-        mask, *_ = prepared(problem, "salientgrads", sparsity=0.03, keep_ties=keep_ties)
+        mask, _, metrics = prepared(problem, "salientgrads", sparsity=0.03, keep_ties=keep_ties)
         assert mask["w1"].sum() + mask["w2"].sum() == kept
+        assert metrics.ranking.nonzero <= 30
+        assert metrics.ranking.by_index == (0 if keep_ties else 33 - metrics.ranking.nonzero)
 
 
 def test_messages_by_hand():

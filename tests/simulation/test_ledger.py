@@ -8,7 +8,7 @@ import pytest
 
 from fedjax_sparse.costs.prices import Totals
 from fedjax_sparse.simulation.ledger import DIVERGED, Ledger, train_loss
-from fedjax_sparse.types import Message, Metrics, Work
+from fedjax_sparse.types import Message, Metrics, Ranking, Work
 
 
 def metrics(loss, examples) -> Metrics:
@@ -40,6 +40,29 @@ def test_divergence(losses, diverged_at):
     for t, loss in enumerate(losses, start=1):
         ledger = ledger.judged(t, loss)
     assert ledger.diverged_at == diverged_at
+
+
+def with_ranking(nonzero, by_index, examples=(3, 0)) -> Metrics:
+    counts: Any = (np.asarray(nonzero, np.int32), np.asarray(by_index, np.int32))
+    return metrics([1.0, 1.0], examples)._replace(ranking=Ranking(*counts))
+
+
+def test_a_ranking_that_scores_did_not_decide_is_said_once():
+    ledger = Ledger().ranked(1, metrics([1.0], [3])).ranked(2, with_ranking(7, 0))
+    assert ledger.tied_at is None
+    with pytest.warns(
+        UserWarning, match="5 of the weights kept in round 3 .* and 7 scores were not zero"
+    ) as said:
+        ledger = ledger.ranked(3, with_ranking(7, 5)).ranked(4, with_ranking(6, 6))
+    assert (len(said), ledger.tied_at) == (1, 3)
+    with pytest.warns(UserWarning, match="kept before round 1"):
+        assert Ledger().ranked(0, with_ranking(0, 5)).tied_at == 0
+
+
+def test_only_the_rankings_of_those_who_trained_are_said():
+    assert Ledger().ranked(1, with_ranking([4, 0], [0, 9])).tied_at is None
+    with pytest.warns(UserWarning, match="2 of the weights kept in round 1 .* and 4 scores were not zero"):
+        Ledger().ranked(1, with_ranking([4, 0], [2, 9]))
 
 
 def test_ledgers_survive_json_with_integers_of_any_size():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedjax_sparse import errors, trees
-from fedjax_sparse.sparsity import allocation, masks, schedules
+from fedjax_sparse.sparsity import allocation, masks, schedules, topk
 
 KINDS = {"conv": {"kernel": "kernel", "bias": "bias"}, "norm": {"scale": "norm"}, "words": "embedding"}
 AMONG = {"conv": {"kernel": True, "bias": False}, "norm": {"scale": False}, "words": True}
@@ -75,6 +75,36 @@ def test_magnitude_of_a_thousand_distinct_values(s):
     # However they are split into layers.
     parts = {"a": jnp.asarray(values[:300]).reshape(10, 30), "b": jnp.asarray(values[300:])}
     np.testing.assert_array_equal(flat(masks.magnitude(parts, k, {"a": True, "b": True})), whole)
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept", "nonzero", "by_index"),
+    [
+        ([4.0, 3.0, 2.0, 1.0], 2, 4, 0),
+        ([0.0, 0.0, 0.0, 0.0], 2, 0, 2),
+        ([0.0, 5.0, 0.0, 0.0], 2, 1, 1),
+        ([0.0, 5.0, 0.0, 0.0], 1, 1, 0),
+        ([0.0, 5.0, 0.0, 0.0], 4, 1, 0),  # everything is kept: there was nothing to decide
+        ([7.0, 7.0, 7.0, 7.0], 3, 4, 3),
+        ([9.0, 7.0, 7.0, 7.0], 3, 4, 0),  # a tie at the threshold alone happens
+        ([-1.0, 0.0, 0.0, 3.0], 2, 2, 1),
+        ([0.0, 0.0, -np.inf, 3.0], 2, 1, 1),  # minus infinity: no candidate
+    ],
+)
+def test_a_ranking_says_how_many_scores_were_not_zero_and_what_places_decided(
+    scores, kept, nonzero, by_index
+):
+    values, among = [jnp.asarray(scores[:1]), jnp.asarray(scores[1:]), jnp.zeros(3)], [True, True, False]
+    mask = topk.largest_global(values, kept, among)
+    assert masks.ranking(values, mask, among) == (nonzero, by_index)
+    with_ties = masks.with_ties(mask, values, among, layerwise=False)
+    assert masks.ranking(values, with_ties, among) == (nonzero, 0)
+
+
+def test_a_ranking_of_each_layer():
+    values, among = [jnp.zeros(4), jnp.asarray([1.0, 2.0, 0.0])], [True, True]
+    mask = topk.largest_per_leaf(values, [2, 2], among)
+    assert masks.ranking(values, mask, among, layerwise=True) == (2, 2)
 
 
 def test_magnitude_of_the_fashion_mnist_network():
