@@ -1,6 +1,7 @@
 """FedSparsify: progressive pruning by magnitude, at the server or at the clients, and what it is compared with."""
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -311,6 +312,13 @@ def _gradual(federation: Federation, hyper: GradualPruning) -> np.ndarray:
         frequency=hyper.frequency,
         exponent=hyper.exponent,
     )
+    if (reached := curve[-1]) < hyper.sparsity:
+        last = federation.rounds - federation.rounds % hyper.frequency
+        warnings.warn(
+            f"--frequency = {hyper.frequency} does not divide --rounds = {federation.rounds}: the last pruning, after "
+            f"round {last}, leaves a sparsity of {reached:.6g}, not --sparsity = {hyper.sparsity}",
+            stacklevel=2,
+        )
     return np.where(t > hyper.start_round, curve, 0)
 
 

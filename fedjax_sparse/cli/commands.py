@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import itertools
 import json
 import os
 import sys
@@ -23,7 +24,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 from fedjax_sparse import __version__, errors
 from fedjax_sparse.cli import flags, listing
 from fedjax_sparse.cli.flags import Section
-from fedjax_sparse.config import registry, run_config
+from fedjax_sparse.config import idle, registry, run_config
 from fedjax_sparse.config.cluster import Cluster
 from fedjax_sparse.config.entry import Entry
 from fedjax_sparse.config.options import Option, declared_options
@@ -161,17 +162,25 @@ def request(args: Sequence[str]) -> tuple[run_config.RunConfig, Cluster]:
         if one in given and other not in given:
             values.pop(other, None)
     processes = {o.name: given.pop(o.name) for o in declared_options(Cluster) if o.name in given}
-    return run_config.configure(entry.name, **values | given), Cluster(**processes)
+    chosen = run_config.configure(entry.name, **values | given)
+    usual = run_config.values(run_config.configure(entry.name))
+    changed = [name for name, value in values.items() if value != usual[name]]
+    for note in idle.notes(run_config.values(chosen), dict.fromkeys([*changed, *given])):
+        _note(note)
+    return chosen, Cluster(**processes)
 
 
 def _value_of(flag: str, args: Sequence[str]) -> str | None:
-    """The value of a flag that has to be known before the others can be read."""
-    for position, text in enumerate(args):
+    """The value of a flag that has to be known before the others can be read; of several the last one."""
+    found = []
+    for text, following in itertools.zip_longest(args, args[1:]):
         if text == flag:
-            return args[position + 1] if position + 1 < len(args) else None
-        if text.startswith(f"{flag}="):
-            return text.removeprefix(f"{flag}=")
-    return None
+            found.append(following)
+        elif text.startswith(f"{flag}="):
+            found.append(text.removeprefix(f"{flag}="))
+    for unread in found[:-1]:
+        _note(f"{flag} {unread} is not read, since {flag} {found[-1]} comes after it")
+    return found[-1] if found else None
 
 
 def _run_flags(

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 
 from fedjax_sparse import errors
 
@@ -55,6 +56,23 @@ def factors(schedule: str, rounds: int, flag: str = "--lr-schedule") -> list[flo
     if name == "cosine":
         return [factor + (1 - factor) * (1 + math.cos(math.pi * (t - 1) / rounds)) / 2 for t in each_round]
     return [1.0] * rounds
+
+
+def shortfalls(schedule: str, rounds: int, flag: str, horizon: str) -> Iterator[str]:
+    """One line where the schedule has more to say than there are rounds.
+
+    Args:
+        schedule: As above.
+        rounds: T.
+        flag: The option that holds the text.
+        horizon: The option that holds T.
+    """
+    name, factor, milestones = _parse(schedule, flag)
+    if name == "step" and (late := [milestone for milestone in milestones if milestone >= rounds]):
+        yield f"{flag} {schedule} has no effect after round {late[0]}, the last of {horizon} {rounds}"
+    if name == "exponential" and milestones and milestones[0] > rounds:
+        reached = factor ** (rounds / milestones[0])
+        yield f"{flag} {schedule} ends at a factor of {reached:.3g} with {horizon} {rounds}"
 
 
 def _parse(schedule: str, flag: str) -> tuple[str, float, list[int]]:

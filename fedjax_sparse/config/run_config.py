@@ -294,6 +294,14 @@ def check_values(entry: Entry, values: Mapping[str, Any]) -> None:
         checked(options[name], value)
 
 
+def values(config: RunConfig) -> dict[str, Any]:
+    """All options of a run and of its algorithm, side by side."""
+    parts = (config, config.hyper)
+    return {
+        option.name: getattr(part, option.name) for part in parts for option in declared_options(type(part))
+    }
+
+
 def to_toml_dict(config: RunConfig) -> dict[str, Any]:
     """The configuration as TOML tables; what is None, or replaced by local steps, is left out."""
     run, own = _stated(config), _stated(config.hyper)

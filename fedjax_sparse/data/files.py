@@ -3,6 +3,7 @@
 import gzip
 import io
 import tarfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -141,7 +142,7 @@ def _read_members(path: Path, names: Sequence[str]) -> list[Blob]:
 
 
 def read_npz(blob: Blob, required: Sequence[str], optional: Sequence[str] = ()) -> Arrays:
-    """The named arrays of an npz file; never runs code from it.
+    """The named arrays of an npz file; never runs code from it. Others are noted in a warning.
 
     Raises:
         UsageError: Not a zip file, truncated, an array missing, larger than `MOST_BYTES`, or of Python objects.
@@ -150,6 +151,9 @@ def read_npz(blob: Blob, required: Sequence[str], optional: Sequence[str] = ()) 
         if missing := sorted(set(required) - set(file.files)):
             held = ", ".join(sorted(file.files)) or "nothing"
             raise UsageError(f"{blob.where}: lacks {', '.join(missing)} (holds {held})")
+        if spare := sorted(set(file.files) - {*required, *optional}):
+            known = ", ".join([*required, *optional])
+            warnings.warn(f"{blob.where}: {', '.join(spare)} not used (known: {known})", stacklevel=2)
         return {name: read_member(blob.where, file, name) for name in (*required, *optional) if name in file}
 
 

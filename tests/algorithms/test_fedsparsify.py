@@ -321,3 +321,11 @@ def test_a_mask_from_values_freezes_biases_that_are_still_zero(name):
 def test_refusals(name, hyper, message):
     with pytest.raises(errors.UsageError, match=message):
         toy.algorithm(name, setting(), **hyper)
+
+
+def test_a_schedule_that_cannot_reach_its_end_says_where_it_ends():
+    """13.7 % of the weights still live after 30 rounds, not 10 %: the last pruning comes after round 20."""
+    problem = toy.setting(rounds=30)
+    with pytest.warns(UserWarning, match=r"does not divide --rounds = 30: .* after round 20, .* 0\.86"):
+        toy.algorithm("fedsparsify-global", problem, frequency=20, sparsity=0.9)
+    toy.algorithm("fedsparsify-global", problem, frequency=15, sparsity=0.9)

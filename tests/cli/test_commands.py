@@ -387,3 +387,17 @@ def test_what_has_no_effect_and_what_is_lost_is_said_in_a_line_each(tmp_path, ca
     assert notes[0] == "fedjax-sparse: note: --local-steps has no effect on scaffnew"
     assert notes[1].startswith("fedjax-sparse: note: control variates with partial participation")
     assert len(notes) == 2
+
+
+def test_options_without_effect_and_a_second_file_are_noted(tmp_path, capsys):
+    for name, text in (("one.toml", "rounds = 7"), ("two.toml", "rounds = 8\nalpha = 0.2")):
+        (tmp_path / name).write_text(text)
+    files = [f"--config={tmp_path / 'one.toml'}", "--config", str(tmp_path / "two.toml")]
+    assert commands.configuration(["fedavg", *files, "--client-nesterov"]).rounds == 8
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        f"fedjax-sparse: note: --config {tmp_path / 'one.toml'} is not read, "
+        f"since --config {tmp_path / 'two.toml'} comes after it",
+        "fedjax-sparse: note: --alpha has no effect with --partition iid",
+        "fedjax-sparse: note: --client-nesterov has no effect with --client-momentum 0.0",
+    ]

@@ -124,6 +124,13 @@ def test_an_npz_of_features(save):
     assert load(save()).client_train is None
 
 
+def test_an_array_that_nobody_reads_is_noted(save):
+    with pytest.warns(
+        UserWarning, match=r"own\.npz: extra, x_valid not used \(known: x_train, .*client_train\)"
+    ):
+        load(save(extra=np.zeros(3), x_valid=np.zeros(2)))
+
+
 def test_an_npz_of_images_is_normalised_by_its_training_set(save):
     images = np.zeros((6, 2, 2), np.uint8)
     images[:3] = 255
