@@ -34,6 +34,8 @@ class Model(NamedTuple):
             `key` is for dropout; `mask` (bool[B]) keeps padded examples out of batch statistics.
         loss: (outputs, y) -> f[B], the loss of each example.
         correct: (outputs, y) -> f[B], the fraction of each example that is right; None for regression.
+        units: (y) -> i32[B], the predictions that each example asks for, over which its loss is a mean: 1 or, for text,
+            the positions with a label. What is reported of a test set is a mean over all of its predictions.
         kinds: Like the parameters: "kernel", "bias", "norm" or "embedding".
         uses: Like the parameters, ints: multiply-adds per example and entry in a forward pass. 1 in a dense layer,
             the number of output positions in a convolution (padded positions counted), T in a dense layer applied
@@ -48,6 +50,7 @@ class Model(NamedTuple):
     apply: Callable[..., tuple[jax.Array, PyTree]]
     loss: Callable[[jax.Array, jax.Array], jax.Array]
     correct: Callable[[jax.Array, jax.Array], jax.Array] | None
+    units: Callable[[jax.Array], jax.Array]
     kinds: PyTree
     uses: PyTree
     input_grad: PyTree
@@ -118,11 +121,12 @@ def _computing_as(lower: Model, model: Model, dtype: Any) -> Model:
 
 
 class Task(NamedTuple):
-    """What outputs mean: the task, the loss, and which predictions are right (None for regression)."""
+    """What outputs mean: the task, the loss, which predictions are right (None for regression), how many there are."""
 
     name: arrays.Task
     loss: Callable[[jax.Array, jax.Array], jax.Array]
     correct: Callable[[jax.Array, jax.Array], jax.Array] | None
+    units: Callable[[jax.Array], jax.Array]
 
 
 def _at_least_float32(x):
@@ -154,6 +158,14 @@ def _squared_error(outputs, y):
     return jnp.sum((outputs - y.reshape(outputs.shape)) ** 2, axis=-1)
 
 
+def _one_each(y):
+    return jnp.ones(y.shape[:1], jnp.int32)
+
+
+def _real_positions(y):
+    return jnp.sum(y >= 0, axis=-1, dtype=jnp.int32)
+
+
 def _over_real_positions(per_position):
     """Mean over the positions of each text whose label is not -1; 0 for a text without any."""
 
@@ -165,10 +177,12 @@ def _over_real_positions(per_position):
     return mean
 
 
-CLASSIFICATION = Task("classification", _cross_entropy, _is_argmax)
-BINARY = Task("classification", _logistic_loss, _logistic_correct)
-REGRESSION = Task("regression", _squared_error, None)
-NEXT_CHARACTER = Task("text", _over_real_positions(_cross_entropy), _over_real_positions(_is_argmax))
+CLASSIFICATION = Task("classification", _cross_entropy, _is_argmax, _one_each)
+BINARY = Task("classification", _logistic_loss, _logistic_correct, _one_each)
+REGRESSION = Task("regression", _squared_error, None, _one_each)
+NEXT_CHARACTER = Task(
+    "text", _over_real_positions(_cross_entropy), _over_real_positions(_is_argmax), _real_positions
+)
 
 
 def require_image(name: str, input_shape: tuple[int, ...], smallest: int) -> None:
@@ -215,7 +229,8 @@ def from_network(
         stats = changed["batch_stats"] if train and variables.stats else variables.stats
         return outputs, trees.where(anyone, stats, variables.stats)
 
-    return Model(name, task.name, init, apply, task.loss, task.correct, *_describe(network, init, example))
+    described = _describe(network, init, example)
+    return Model(name, task.name, init, apply, task.loss, task.correct, task.units, *described)
 
 
 def _recording_ops(uses: dict[str, int]) -> Ops:

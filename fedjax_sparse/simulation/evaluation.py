@@ -27,9 +27,11 @@ class Scores(NamedTuple):
     """Of one model on one test set, each f[].
 
     Attributes:
-        loss: Mean over the examples.
-        accuracy: Likewise; NaN for problems without classes.
-        client_accuracy: Mean over the clients of that on their own test images; None without `TestSet.share`.
+        loss: Mean over the predictions: over the examples or, for text, over all positions with a label, so that a long
+            text counts more than a short one. Of a regression, the squared error summed over its targets.
+        accuracy: Likewise, the share of predictions that are right; NaN for problems without classes.
+        client_accuracy: Mean over the clients, each counted once, of that on their own test images; None without
+            `TestSet.share`.
     """
 
     loss: jax.Array
@@ -51,7 +53,7 @@ def batched(x: np.ndarray, y: np.ndarray, batch_size: int, share: np.ndarray | N
 
 
 def make_evaluate(model: Model, preprocess: Callable) -> Callable[[Variables, TestSet], Scores]:
-    """Builds (variables, test set) -> `Scores`; every example counts once, whatever the batch size."""
+    """Builds (variables, test set) -> `Scores`; each prediction counts once, whatever batches and lengths of texts."""
 
     def evaluate(variables: Variables, test: TestSet) -> Scores:
         key = jax.random.key(0)  # evaluation draws nothing; the model's interface asks for a key
@@ -63,16 +65,17 @@ def make_evaluate(model: Model, preprocess: Callable) -> Callable[[Variables, Te
             losses = model.loss(outputs, y)
             correct = jnp.full_like(losses, jnp.nan) if model.correct is None else model.correct(outputs, y)
             of_clients = None if share is None else share * correct
+            units = model.units(y)
             return jax.tree.map(
-                lambda total, v: total + jnp.sum(jnp.where(mask, v, 0)),
+                lambda total, v: total + jnp.sum(jnp.where(mask, v, 0), dtype=total.dtype),
                 sums,
-                Scores(losses, correct, of_clients),
+                (units, Scores(units * losses, units * correct, of_clients)),
             ), None
 
         zero = jnp.zeros((), jnp.result_type(float))
-        zeros = Scores(zero, zero, None if test.share is None else zero)
-        (loss, correct, of_clients), _ = jax.lax.scan(add_batch, zeros, test)
-        examples = jnp.sum(test.mask)
-        return Scores(loss / examples, correct / examples, of_clients)
+        zeros = jnp.zeros((), jnp.int32), Scores(zero, zero, None if test.share is None else zero)
+        (units, (loss, correct, of_clients)), _ = jax.lax.scan(add_batch, zeros, test)
+        predictions = jnp.maximum(units, 1)
+        return Scores(loss / predictions, correct / predictions, of_clients)
 
     return evaluate

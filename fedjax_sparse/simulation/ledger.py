@@ -1,4 +1,14 @@
-"""The host's books: from the counts that rounds report to exact totals and rows of metrics."""
+"""The host's books: from the counts that rounds report to exact totals and rows of metrics.
+
+What a row's means weigh:
+
+    train_loss                        over the examples that the round's clients trained on, each as often as it was
+                                      seen; of a text, the mean over its positions
+    global_test_*, server_test_*      over the predictions of the test set, see `evaluation.Scores`
+    *client_test_accuracy             over clients, each once, whatever it holds
+    density, density_prunable         entries alive over all entries, not a mean over layers
+    what an algorithm logs by client  over the clients that trained in the round, each once
+"""
 
 import dataclasses
 import math
@@ -204,7 +214,7 @@ def prunable_kernels(algorithm: Algorithm, setting: Setting) -> dict[int, str]:
 
 
 def train_loss(metrics: Metrics) -> float | None:
-    """Mean loss over the examples that a round trained on; None when nobody trained."""
+    """Mean loss over the examples that a round trained on, each as often as it was seen; None when nobody trained."""
     examples = metrics.work.examples.astype(np.float64)
     if not examples.sum():
         return None
@@ -223,7 +233,7 @@ def _number(score: Any) -> float | None:
 
 
 def _scalar(value: Any, present: Any) -> float | None:
-    """A logged scalar, or the mean over the clients that took part; None when nobody did."""
+    """A logged scalar, or the mean over the clients that took part, each counted once; None when nobody did."""
     if value.ndim == 0:
         return float(value)
     return float(value[present].mean()) if present.any() else None

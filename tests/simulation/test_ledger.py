@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fedjax_sparse.costs.prices import Totals
-from fedjax_sparse.simulation.ledger import DIVERGED, Ledger, train_loss
+from fedjax_sparse.simulation.ledger import DIVERGED, Ledger, _scalar, train_loss
 from fedjax_sparse.types import Message, Metrics, Ranking, Work
 
 
@@ -40,6 +40,13 @@ def test_divergence(losses, diverged_at):
     for t, loss in enumerate(losses, start=1):
         ledger = ledger.judged(t, loss)
     assert ledger.diverged_at == diverged_at
+
+
+def test_what_is_logged_by_client_is_a_mean_over_those_who_trained_each_once():
+    steps = np.asarray([1000, 1, 0])
+    assert _scalar(np.asarray([1.0, 3.0, 500.0]), steps > 0) == 2
+    assert _scalar(np.asarray([1.0, 3.0, 500.0]), steps < 0) is None
+    assert _scalar(np.asarray(7.0), steps > 0) == 7
 
 
 def with_ranking(nonzero, by_index, examples=(3, 0)) -> Metrics:
