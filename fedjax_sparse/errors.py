@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 MOST_NAMES = 40  # an error is one line: longer lists are cut
+LEAST_SIMILARITY = 0.75  # of a name and what is offered in its place
 
 
 class UsageError(ValueError):
@@ -17,12 +18,23 @@ class RunError(RuntimeError):
 
 
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> NoReturn:
-    """Raises a `UsageError` that names the nearest match among the allowed names."""
+    """Raises a `UsageError` that lists the allowed names, and asks about one that is near."""
     allowed = sorted(allowed)
-    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
     listed = allowed if len(allowed) <= MOST_NAMES else [*allowed[:MOST_NAMES], "..."]
-    raise UsageError(f"unknown {kind} {name!r}{hint} (allowed: {', '.join(listed)})")
+    raise UsageError(f"unknown {kind} {name!r}{did_you_mean(name, allowed)} (allowed: {', '.join(listed)})")
+
+
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """The question whether a nearby name was meant; empty where none is near.
+
+    Near is the same word in other letters' case or order, or one of which at least three quarters agree: a few typing
+    errors, not another word that happens to share letters.
+    """
+    by_word = {other.lower().strip("-").replace("_", "-"): other for other in allowed}
+    word = name.lower().strip("-").replace("_", "-")
+    near = difflib.get_close_matches(word, by_word, n=1, cutoff=LEAST_SIMILARITY)
+    near = near or [other for other in by_word if sorted(other) == sorted(word)]
+    return f"; did you mean {by_word[near[0]]!r}?" if near else ""
 
 
 def check_range(

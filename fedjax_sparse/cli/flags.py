@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import io
 import itertools
 import operator
@@ -80,8 +79,7 @@ def run_tyro(parser: type, flags: Iterable[str], args: Sequence[str], *, prog: s
         raise errors.UsageError(_first_message(boxes.getvalue())) from None
     if unknown:
         wrong = next((text for text in unknown if text.startswith("-")), unknown[0]).split("=")[0]
-        near = difflib.get_close_matches(wrong, [*flags], n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = errors.did_you_mean(wrong, flags)
         raise errors.UsageError(f"unknown argument {wrong!r}{hint} ({prog} --help lists what is allowed)")
     return parsed
 

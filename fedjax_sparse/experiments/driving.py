@@ -85,7 +85,8 @@ def _report(experiment: Experiment, out: Path, recorder: Recorder) -> None:
                 figures.draw([run], out / "figures", ["png"])
     if not registry.entry(experiment.config.algorithm).sets_its_steps:
         say(padding_of_run(experiment).describe())
-    say(f"records: {out}")
+    recorded = any(folder.rows() for folder in recorder.folders)
+    say(f"records: {out}" if recorded else f"nothing was recorded but the configuration: {out}")
 
 
 def padding_of_run(experiment: Experiment) -> Padding:

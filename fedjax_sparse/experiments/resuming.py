@@ -38,6 +38,8 @@ def resume(
             were removed, or all of its seeds have diverged.
         RunError: No checkpoint can be read.
     """
+    if (whole := run_folder.run_of_seed(out)) is not None:
+        raise UsageError(f"{out} is one of several seeds that run together: resume {whole}")
     config = configs.from_toml_dict(run_folder.open_run(out)[0])
     check_sinks(config)
     with joined(cluster, config.devices), records_at(claims.held(out)) as here:

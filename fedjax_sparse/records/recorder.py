@@ -44,9 +44,9 @@ class Recorder:
                 folder.truncate(ledger.diverged_at - 1)
                 folder.update_manifest(diverged_at=ledger.diverged_at)
                 folder.set_status(f"diverged in round {ledger.diverged_at}")
-                report(
-                    f"{folder.path}: diverged in round {ledger.diverged_at}; its last good checkpoint is kept"
-                )
+                kept = checkpoints.steps(folder.checkpoints)
+                left = f"its checkpoint of round {kept[-1]} is kept" if kept else "it has no checkpoint yet"
+                report(f"{folder.path}: diverged in round {ledger.diverged_at}; {left}")
 
     @property
     def running(self) -> list[RunFolder]:

@@ -22,6 +22,7 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -195,6 +196,13 @@ def open_run(out: Path) -> tuple[dict[str, Any], list[RunFolder]]:
         if not (folder.path / METRICS).is_file():
             raise UsageError(f"run folder {out} is not complete: {folder.path / METRICS} is missing")
     return config, folders
+
+
+def run_of_seed(folder: Path) -> Path | None:
+    """The run that a folder is one of several seeds of; None if it is no such folder."""
+    out = folder.resolve().parent
+    is_seed = re.fullmatch(r"seed_\d+", folder.resolve().name) and (out / MANIFEST).is_file()
+    return out if is_seed else None
 
 
 def copy_to_read(out: Path, to: Path) -> None:

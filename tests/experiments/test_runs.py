@@ -213,6 +213,15 @@ def test_without_its_checkpoints_a_run_is_never_trained_again(whole, tmp_path, s
     assert rows(out) == rows(whole)
 
 
+def test_one_of_several_seeds_is_not_resumed_but_its_run(whole, tmp_path, monkeypatch, capsys):
+    shutil.copytree(whole, tmp_path / "seed_0")
+    shutil.copy(whole / "manifest.json", tmp_path)
+    monkeypatch.chdir(tmp_path / "seed_0")
+    for name in (".", "../seed_0/"):
+        assert main(["resume", name]) == 2
+        assert f"is one of several seeds that run together: resume {tmp_path}" in capsys.readouterr().err
+
+
 def test_where_no_seed_is_left_nothing_is_trained(whole, tmp_path, capsys):
     out = copy(whole, tmp_path)
     run_folder.RunFolder(out).update_manifest(diverged_at=13)
@@ -310,7 +319,10 @@ def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(tmp_path, caps
     assert run(tmp_path / "run", *flags, algorithm="fedavg") == 1
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     at = manifest["diverged_at"]
-    assert f"diverged in round {at}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    left = f"its checkpoint of round {at - 1} is kept" if at > 1 else "it has no checkpoint yet"
+    assert f"diverged in round {at}; {left}" in said
+    assert ("nothing was recorded but the configuration" in said) == (at == 1)
     assert manifest["status"] == f"diverged in round {at}"
     assert [row["round"] for row in rows(tmp_path / "run")] == list(range(1, at))
     assert all(step < at for step in checkpoints.steps(tmp_path / "run" / "checkpoints"))

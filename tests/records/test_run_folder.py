@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from fedjax_sparse.config import run_config
 from fedjax_sparse.errors import RunError, UsageError
 from fedjax_sparse.records import checkpoints, claims, run_folder
+from fedjax_sparse.records.recorder import Recorder
 from fedjax_sparse.records.run_folder import RunFolder
 
 COMMAND = ["fedjax-sparse", "run", "fedavg"]
@@ -309,6 +310,14 @@ def test_a_name_that_no_folder_can_have_is_refused(tmp_path: Path, name: str) ->
 def test_bytes_of_a_locale_without_utf8_are_recorded_as_utf8(tmp_path: Path) -> None:
     create(tmp_path / "run", [0], {"out": "\udcc3\udcbc"})
     assert run_folder.open_run(tmp_path / "run")[0]["out"] == "ü"
+
+
+def test_of_a_divergence_before_the_first_checkpoint_none_is_claimed(folder: RunFolder) -> None:
+    said: list[str] = []
+    diverged = types.SimpleNamespace(emptied_at=None, diverged_at=1)
+    progress: Any = types.SimpleNamespace(round=1, rows=[None], ledgers=[diverged])
+    Recorder([folder], {}).record(progress, said.append)
+    assert said == [f"{folder.path}: diverged in round 1; it has no checkpoint yet"]
 
 
 def test_a_damaged_row_is_named(folder: RunFolder) -> None:
