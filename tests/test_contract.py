@@ -113,7 +113,7 @@ def history(name: str, seeds: tuple[int, ...]):
     rows: list[Any] = []
     ledgers: list[Any] = []
     algorithm = toy.algorithm(name, setting)
-    for progress in driver.run(algorithm, setting, seeds, evaluate_at=driver.every(1)):
+    for progress in driver.run(algorithm, setting, seeds, evaluate_at=lambda t: t > 0):
         states.append(jax.device_get(progress.state))
         rows.append(
             [row and {key: row[key] for key in row if key != "wall_seconds"} for row in progress.rows]

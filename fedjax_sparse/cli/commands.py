@@ -253,7 +253,11 @@ class PlotArguments:
 
     runs: Annotated[tuple[str, ...], Positional, arg(metavar="RUN...", help="folders of runs")]
     out: Annotated[
-        str, arg(metavar="FOLDER", help="where figures go; by default figures/ in the first run")
+        str,
+        arg(
+            metavar="FOLDER",
+            help="where figures go; by default figures/ in a run alone, figures-A-B/ here for several",
+        ),
     ] = ""
 
 
@@ -261,10 +265,10 @@ def _plot(args: Sequence[str]) -> int:
     given = _arguments(PlotArguments, "plot", args)
     if not given.runs:
         raise errors.UsageError(f"name at least one run folder: {COMMANDS['plot'].usage}")
-    from fedjax_sparse.results import figures
+    from fedjax_sparse.results import figures, naming
 
     folders = [Path(run) for run in given.runs]
-    for file in figures.plot(folders, Path(given.out) if given.out else folders[0] / "figures"):
+    for file in figures.plot(folders, Path(given.out) if given.out else naming.figures_folder(folders)):
         print(file)
     return 0
 

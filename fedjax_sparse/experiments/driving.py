@@ -53,7 +53,7 @@ def drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None) -> 
             recorder.record(progress, say)
             shown.update(done, [row for row in progress.rows if row])
             stopping = meshes.anywhere(bool(received))
-            if save_at(done) or done == config.rounds or stopping:
+            if (done and save_at(done)) or done == config.rounds or stopping:
                 recorder.save(progress)
             if stopping:
                 break
@@ -72,7 +72,7 @@ def finish(experiment: Experiment, out: Path, recorder: Recorder) -> int:
 
 
 def _report(experiment: Experiment, out: Path, recorder: Recorder) -> None:
-    """Prints what came of the run, and draws its figures, as PNG alone: PDF takes as long again, for its fonts."""
+    """Prints what came of the run, and draws what is drawn fast: few figures, without PDF, whose fonts take as long."""
     if jax.process_index():
         return
     rows = [rows[-1] for rows in (folder.rows() for folder in recorder.running) if rows]
@@ -82,7 +82,7 @@ def _report(experiment: Experiment, out: Path, recorder: Recorder) -> None:
         print(tables.format_table(tables.summaries([run]), tables.terminal_width()))
         if experiment.config.figures:
             with doing("drawing figures"):
-                figures.draw([run], out / "figures", ["png"])
+                figures.draw([run], out / "figures", ["png"], figures.AT_THE_END)
     if not registry.entry(experiment.config.algorithm).sets_its_steps:
         say(padding_of_run(experiment).describe())
     recorded = any(folder.rows() for folder in recorder.folders)

@@ -112,7 +112,7 @@ class Recorder:
             report: Called with one line for each damaged checkpoint that is passed over.
         """
         if step is None:
-            self._truncate(0)
+            self._truncate(-1)  # round 0 is evaluated anew, too
             return None
         restored = [self._restore_one(k, template, step, report) for k in range(len(self.folders))]
         self._truncate(step)

@@ -12,6 +12,7 @@ import numpy as np
 
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.records.run_folder import CLIENTS
+from fedjax_sparse.results import naming
 from fedjax_sparse.results.drawing import COLORS, KINDS, new_figure, save
 from fedjax_sparse.results.reading import Run
 from fedjax_sparse.results.tables import write_csv
@@ -34,8 +35,9 @@ def draw(run: Run, out: Path, name: str = "clients", kinds: Sequence[str] = KIND
     if header[:2] != ["client", "examples"] or not rows:
         raise UsageError(f"{run.folder} has no {CLIENTS} with the columns client, examples, class_0, ...")
     table = np.array(rows, np.int64)
-    setting = [str(run.config[key]) for key in ("dataset", "partition") if key in run.config]
-    title = ", ".join([*setting, f"{len(rows):,} clients", f"{table[:, 1].sum():,} examples"])
+    setting = naming.setting(run)
+    parts = [setting.data, setting.partition, f"{len(rows):,} clients", f"{table[:, 1].sum():,} examples"]
+    title = ", ".join(filter(None, parts))
     file = write_csv(out / f"{name}.csv", header, table.tolist())
     return [*save(lambda: _draw_clients(table[:, 1], table[:, 2:], title), out / name, kinds), file]
 

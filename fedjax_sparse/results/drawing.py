@@ -6,10 +6,11 @@ No matplotlib before something is drawn, and no window. The same numbers give th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -24,17 +25,22 @@ class Quantity(NamedTuple):
     Attributes:
         label: The axis label.
         unit: `%` for fractions; ticks of bytes `B` and of FLOPs have SI prefixes; empty for plain numbers.
-        scale: `wide` is logarithmic where a linear axis would hide the small values, else linear.
+        scale: `wide` is logarithmic where a linear axis would hide the small values, else linear; `zero` is linear
+            from zero; `rounds` has its ticks where models were evaluated.
     """
 
     label: str
     unit: Literal["", "%", "B", "FLOP"] = ""
-    scale: Literal["linear", "integer", "log", "wide"] = "linear"
+    scale: Literal["linear", "rounds", "log", "wide", "zero"] = "linear"
 
 
 class Curve(NamedTuple):
-    """One line, each field [rounds]: means over seeds, the smallest and largest y, and how many seeds there are."""
+    """One line, each field [rounds]: means over seeds, the smallest and largest y, and how many seeds there are.
 
+    Where there are none, x and y are NaN.
+    """
+
+    rounds: np.ndarray
     x: np.ndarray
     y: np.ndarray
     low: np.ndarray
@@ -42,9 +48,21 @@ class Curve(NamedTuple):
     seeds: np.ndarray
 
 
+class Panel(NamedTuple):
+    """Two quantities, a line for each run, and what each run wants y to become (None: nothing)."""
+
+    x: Quantity
+    y: Quantity
+    lines: Sequence[Curve]
+    targets: Sequence[float | None]
+
+
 # Okabe and Ito's colours, distinct with any colour vision, without yellow (faint on white); line styles differ too.
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 LINE_STYLES = ["-", (0, (6, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)), (0, (1, 1))]
+TARGET: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0}
+MOST_TICKS = 10
+LETTERS = 76  # of a title, above one panel
 KINDS = ("png", "pdf")  # of files; PNG is drawn at a third of the cost of both
 UNDATED = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
 STYLE = {
@@ -65,33 +83,43 @@ STYLE = {
 }
 
 
-def draw_panels(
-    lines: Mapping[tuple[str, str], Sequence[Curve]],
-    names: Sequence[str],
-    quantities: Mapping[str, Quantity],
-    title: str,
-) -> Figure:
-    """One panel for each pair of quantities, side by side, with a line for each run in all of them."""
-    figure = new_figure(5.2 * len(lines) + 0.4, 3.9)
-    panels = figure.subplots(1, len(lines), squeeze=False)[0]
-    for axes, ((x, y), by_run) in zip(panels, lines.items(), strict=True):
-        for number, (name, line) in enumerate(zip(names, by_run, strict=True)):
-            _draw_curve(axes, line, name, number)
-        _set_axis(axes, "x", quantities[x], np.concatenate([line.x for line in by_run]))
-        _set_axis(axes, "y", quantities[y], np.concatenate([line.low for line in by_run]))
-    figure.suptitle(title)
-    columns = 3 if max(map(len, names)) < 24 else 2
-    handles = panels[0].get_legend_handles_labels()[0]
-    figure.legend(handles, names, loc="outside lower center", ncols=min(columns, len(names)), handlelength=3)
+def draw(panels: Sequence[Panel], names: Sequence[str], title: str) -> Figure:
+    """The panels, two abreast, with a line for each run in all of them."""
+    from matplotlib.lines import Line2D
+
+    columns = min(len(panels), 2)
+    rows = -(-len(panels) // columns)
+    figure = new_figure(5.2 * columns + 0.4, 3.2 * rows + 0.7)
+    for axes, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=False):
+        _draw_panel(axes, panel)
+    figure.suptitle(textwrap.fill(title, LETTERS * columns, break_long_words=False))
+    keys = [Line2D([], [], **_look(number)) for number in range(len(names))]
+    if any(target is not None for panel in panels for target in panel.targets):
+        keys.append(Line2D([], [], color="#666666", **TARGET))
+        names = [*names, "target: 1 − sparsity"]
+    abreast = 3 if max(map(len, names)) < 24 else 2 if max(map(len, names)) < 50 else 1
+    figure.legend(keys, names, loc="outside lower center", ncols=min(abreast, len(names)), handlelength=3)
     return figure
 
 
-def _draw_curve(axes: Axes, line: Curve, name: str, number: int) -> None:
-    color, style = COLORS[number % len(COLORS)], LINE_STYLES[number % len(LINE_STYLES)]
-    marker = "o" if len(line.x) <= 12 else ""
-    axes.plot(line.x, line.y, color=color, linestyle=style, marker=marker, markersize=3.5, label=name)
-    if line.seeds.max(initial=0) > 1:
-        axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.18, linewidth=0)
+def _draw_panel(axes: Axes, panel: Panel) -> None:
+    for number, (line, target) in enumerate(zip(panel.lines, panel.targets, strict=True)):
+        there, look = line.seeds > 0, _look(number)
+        x, y, low, high = (values[there] for values in (line.x, line.y, line.low, line.high))
+        axes.plot(x, y, marker="o" if len(x) <= 12 else "", markersize=3.5, **look)
+        if line.seeds.max() > 1:
+            axes.fill_between(x, low, high, color=look["color"], alpha=0.18, linewidth=0)
+        if target is not None:
+            axes.axhline(target, color=look["color"], **TARGET)
+    by_round = panel.x.scale == "rounds"  # then all panels reach from the first evaluation to the last
+    xs = [line.rounds if by_round else line.x for line in panel.lines]
+    _set_axis(axes, "x", panel.x, np.concatenate(xs))
+    _set_axis(axes, "y", panel.y, np.concatenate([line.low for line in panel.lines]))
+
+
+def _look(number: int) -> dict[str, Any]:
+    """Colour and style of the line of one run."""
+    return {"color": COLORS[number % len(COLORS)], "linestyle": LINE_STYLES[number % len(LINE_STYLES)]}
 
 
 def _set_axis(axes: Axes, side: Literal["x", "y"], quantity: Quantity, values: np.ndarray) -> None:
@@ -100,18 +128,29 @@ def _set_axis(axes: Axes, side: Literal["x", "y"], quantity: Quantity, values: n
 
     axis = axes.xaxis if side == "x" else axes.yaxis
     axis.set_label_text(f"{quantity.label} (%)" if quantity.unit == "%" else quantity.label)
-    low, high = values.min(), values.max()
+    low, high = np.nanmin(values), np.nanmax(values)
     if quantity.scale == "log" or (quantity.scale == "wide" and 0 < 30 * low < high):
         axes.set(**{f"{side}scale": "log"})
         axis.set_major_locator(ticker.LogLocator(subs=_ticks_per_decade(high / low)))
         axis.set_minor_locator(ticker.NullLocator())
         axis.set_major_formatter("{x:g}")
-    elif quantity.scale == "integer":
-        axis.set_major_locator(ticker.MaxNLocator(integer=True))
+    elif quantity.scale == "rounds":
+        margin = 0.03 * (high - low) or 0.5
+        axes.set(**{f"{side}lim": (low - margin, high + margin)})
+        axis.set_major_locator(ticker.FixedLocator(evaluated(values).tolist()))
+    elif quantity.scale == "zero":
+        axes.set(**{f"{side}lim": (0, None)})
     if quantity.unit == "%":
         axis.set_major_formatter(lambda value, _: f"{100 * value:g}")
     elif quantity.unit:
         axis.set_major_formatter(ticker.EngFormatter("" if quantity.unit == "FLOP" else quantity.unit))
+
+
+def evaluated(rounds: np.ndarray) -> np.ndarray:
+    """Rounds in which a model was evaluated, few enough to be ticks: all, every second, fifth, tenth, ..."""
+    every = np.unique(rounds[np.isfinite(rounds)])
+    steps = (digit * 10**power for power in range(20) for digit in (1, 2, 5))
+    return next(chosen for step in steps if len(chosen := every[::step]) <= MOST_TICKS)
 
 
 def _ticks_per_decade(ratio: float) -> tuple[float, ...]:

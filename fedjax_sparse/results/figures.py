@@ -6,40 +6,60 @@ each point is in the CSV beside the figure (a seed that diverged stops early). T
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from fedjax_sparse.errors import UsageError
-from fedjax_sparse.results import clients, drawing, reading, tables
-from fedjax_sparse.results.drawing import KINDS, Curve, Quantity
-from fedjax_sparse.results.reading import Run
+from fedjax_sparse.results import clients, drawing, naming, reading, tables
+from fedjax_sparse.results.drawing import KINDS, Curve, Panel, Quantity
+from fedjax_sparse.results.reading import ACCURACY, CLIENT_ACCURACY, Run
 
 QUANTITIES = {
-    "round": Quantity("Round", scale="integer"),
+    "round": Quantity("Round", scale="rounds"),
     "communicated_bytes": Quantity("Communicated, uplink and downlink", "B", "log"),
+    "uplink_bytes": Quantity("Uplink, from clients to server", "B", "log"),
+    "downlink_bytes": Quantity("Downlink, from server to clients", "B", "log"),
     "flops": Quantity("Training FLOPs, all clients", "FLOP", "log"),
-    "global_test_accuracy": Quantity("Test accuracy", "%"),
+    ACCURACY: Quantity("Test accuracy", "%"),
+    CLIENT_ACCURACY: Quantity("Clients' own test accuracy", "%"),
+    "server_test_accuracy": Quantity("Test accuracy of the server's model", "%"),
+    "server_client_test_accuracy": Quantity("Clients' own, server's model", "%"),
     "global_test_loss": Quantity("Test loss", scale="wide"),
     "train_loss": Quantity("Training loss", scale="wide"),
-    "density": Quantity("Density of all parameters", "%", "wide"),
+    "density": Quantity("Density of all parameters", "%", "zero"),
+    "density_prunable": Quantity("Density of prunable parameters", "%", "zero"),
+    "uplink_density": Quantity("Density of what clients send", "%", "zero"),
+    "downlink_density": Quantity("Density of what the server sends", "%", "zero"),
 }
 
-# Figure -> (x, y) of its panels, side by side; a figure that no run can fill is left out.
-FIGURES = {
-    "accuracy_by_round": [("round", "global_test_accuracy")],
-    "accuracy_by_bytes": [("communicated_bytes", "global_test_accuracy")],
-    "accuracy_by_flops": [("flops", "global_test_accuracy")],
-    "loss_by_round": [("round", "train_loss"), ("round", "global_test_loss")],
-    "loss_by_bytes": [("communicated_bytes", "global_test_loss")],
-    "loss_by_flops": [("flops", "global_test_loss")],
-    "density_by_round": [("round", "density")],
+# Figure -> x, and y of its panels; a panel that no run can fill is left out.
+FIGURES: dict[str, tuple[str, Sequence[str]]] = {
+    "accuracy_by_round": ("round", [ACCURACY, CLIENT_ACCURACY]),
+    "server_accuracy_by_round": ("round", ["server_test_accuracy", "server_client_test_accuracy"]),
+    "accuracy_by_bytes": ("communicated_bytes", [ACCURACY]),
+    "accuracy_by_uplink": ("uplink_bytes", [ACCURACY]),
+    "accuracy_by_downlink": ("downlink_bytes", [ACCURACY]),
+    "accuracy_by_flops": ("flops", [ACCURACY]),
+    "loss_by_round": ("round", ["train_loss", "global_test_loss"]),
+    "loss_by_bytes": ("communicated_bytes", ["global_test_loss"]),
+    "loss_by_uplink": ("uplink_bytes", ["global_test_loss"]),
+    "loss_by_downlink": ("downlink_bytes", ["global_test_loss"]),
+    "loss_by_flops": ("flops", ["global_test_loss"]),
+    "density_by_round": ("round", ["density", "density_prunable", "uplink_density", "downlink_density"]),
 }
+# Those that a run draws when it ends: the others take twice as long again.
+AT_THE_END = ("accuracy_by_round", "accuracy_by_bytes", "loss_by_round", "density_by_round")
+# What an algorithm's sparsity is a target for: of which of them, its paper says.
+TARGETED = ("density_prunable", "uplink_density", "downlink_density")
 
 
 def plot(folders: Sequence[Path], out: Path) -> list[Path]:
     """Draws all figures of the runs together, prints their table, and returns the files written to `out`.
+
+    Warns where the runs differ in data or model, so that their curves do not answer one question.
 
     Args:
         folders: Of runs, or the parents of `seed_<s>` folders.
@@ -51,13 +71,23 @@ def plot(folders: Sequence[Path], out: Path) -> list[Path]:
     if not folders:
         raise UsageError("nothing to plot: name at least one run folder")
     runs = [reading.read(Path(folder)) for folder in folders]
+    if odd := [field for field in naming.differences(runs) if field in ("data", "model")]:
+        warnings.warn(f"the runs differ in {' and '.join(odd)}: their curves do not compare", stacklevel=2)
     files = draw(runs, out)
     print(tables.format_table(tables.summaries(runs), tables.terminal_width()))
     return files
 
 
-def draw(runs: Sequence[Run], out: Path, kinds: Sequence[str] = KINDS) -> list[Path]:
-    """Draws all figures of the runs together, as files of these kinds, with their numbers and their table as CSV.
+def draw(
+    runs: Sequence[Run], out: Path, kinds: Sequence[str] = KINDS, names: Sequence[str] = (*FIGURES,)
+) -> list[Path]:
+    """Draws figures of the runs together, as files of these kinds, with their numbers and the runs' table as CSV.
+
+    Args:
+        runs: One or more.
+        out: Created if need be.
+        kinds: Of `KINDS`.
+        names: Of `FIGURES`; who holds what is always drawn.
 
     Raises:
         UsageError: If the runs cannot be drawn together, or `out` not written.
@@ -65,7 +95,7 @@ def draw(runs: Sequence[Run], out: Path, kinds: Sequence[str] = KINDS) -> list[P
     partitions = {run.clients: run for run in runs if run.clients}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        files = curves(runs, out, kinds)
+        files = curves(runs, out, kinds, names)
         for number, run in enumerate(partitions.values(), start=1):
             files += clients.draw(run, out, "clients" if len(partitions) == 1 else f"clients_{number}", kinds)
         return [*files, tables.write_table(tables.summaries(runs), out / "summary.csv")]
@@ -73,67 +103,81 @@ def draw(runs: Sequence[Run], out: Path, kinds: Sequence[str] = KINDS) -> list[P
         raise UsageError(f"cannot write figures to {out}: {error.strerror}") from error
 
 
-def curves(runs: Sequence[Run], out: Path, kinds: Sequence[str] = KINDS) -> list[Path]:
-    """Draws those of `FIGURES` that the runs have recorded, each with the CSV of its numbers."""
-    names, title, files = reading.labels(runs), _title(runs), []
-    for figure, panels in FIGURES.items():
-        filled = [[panel for panel in panels if run.has(panel[0]) and run.has(panel[1])] for run in runs]
-        most = max(filled, key=len)
-        for name, own in zip(names, filled, strict=True):
-            if own != most:
-                missing = ", ".join(y for x, y in most if (x, y) not in own)
-                raise UsageError(f"{name} has not recorded {missing}, which other runs have: plot them apart")
-        lines = {panel: [curve(run, *panel) for run in runs] for panel in most}
-        if any(len(line.x) for by_run in lines.values() for line in by_run):
-            files += drawing.save(
-                lambda lines=lines: drawing.draw_panels(lines, names, QUANTITIES, title), out / figure, kinds
-            )
-            files.append(_write_lines(lines, names, out / f"{figure}.csv"))
+def curves(
+    runs: Sequence[Run], out: Path, kinds: Sequence[str] = KINDS, names: Sequence[str] = (*FIGURES,)
+) -> list[Path]:
+    """Draws those of the named `FIGURES` that runs have recorded, each with the CSV of its numbers.
+
+    Raises:
+        UsageError: If some of the runs have classes, and some have none.
+    """
+    labels, title, files = naming.labels(runs), naming.title(runs), []
+    without = [name for name, run in zip(labels, runs, strict=True) if not run.has(ACCURACY)]
+    if 0 < len(without) < len(runs):
+        raise UsageError(f"{without[0]} has not recorded {ACCURACY}, which other runs have: plot them apart")
+    for figure in names:
+        x, ys = FIGURES[figure]
+        lines = {y: [curve(run, x, y) for run in runs] for y in ys}
+        lines = {y: by_run for y, by_run in lines.items() if any(line.seeds.any() for line in by_run)}
+        if lines:
+            panels = [
+                Panel(QUANTITIES[x], QUANTITIES[y], by_run, [target(run, y) for run in runs])
+                for y, by_run in lines.items()
+            ]
+            stem = out / figure
+            files += drawing.save(lambda panels=panels: drawing.draw(panels, labels, title), stem, kinds)
+            files.append(_write_lines(x, lines, labels, stem.with_suffix(".csv")))
     return files
 
 
 def curve(run: Run, x: str, y: str) -> Curve:
-    """Means over the seeds that have recorded a round; a logarithmic x axis starts after 0 (and may stay empty)."""
+    """Means over the seeds that have recorded a round; a logarithmic x axis starts after 0."""
     rounds = np.unique(np.concatenate([seed["round"] for seed in run.seeds]))
     xs, ys = _by_seed(run, x, rounds), _by_seed(run, y, rounds)
     there = np.isfinite(xs) & np.isfinite(ys)
     if QUANTITIES[x].scale == "log":
         there &= xs > 0
-    drawn = there.any(axis=0)
-    there, xs, ys = there[:, drawn], xs[:, drawn], ys[:, drawn]
+    seeds = there.sum(axis=0)
+
+    def where_any(values: np.ndarray) -> np.ndarray:
+        return np.where(seeds > 0, values, np.nan)
+
+    xs, ys = np.where(there, xs, 0), np.where(there, ys, 0)
     return Curve(
-        xs.mean(axis=0, where=there),
-        ys.mean(axis=0, where=there),
-        ys.min(axis=0, where=there, initial=np.inf),
-        ys.max(axis=0, where=there, initial=-np.inf),
-        there.sum(axis=0),
+        rounds,
+        where_any(xs.sum(axis=0) / np.maximum(seeds, 1)),
+        where_any(ys.sum(axis=0) / np.maximum(seeds, 1)),
+        where_any(ys.min(axis=0, where=there, initial=np.inf)),
+        where_any(ys.max(axis=0, where=there, initial=-np.inf)),
+        seeds,
     )
 
 
 def _by_seed(run: Run, key: str, rounds: np.ndarray) -> np.ndarray:
-    """[seeds, rounds], NaN where a seed has no row for the round."""
+    """[seeds, rounds], NaN where a seed has no row for the round, or no such column."""
     values = np.full((len(run.seeds), len(rounds)), np.nan)
     for row, seed in zip(values, run.seeds, strict=True):
-        row[np.searchsorted(rounds, seed["round"])] = seed[key]
+        if key in seed:
+            row[np.searchsorted(rounds, seed["round"])] = seed[key]
     return values
 
 
-def _write_lines(lines: Mapping[tuple[str, str], Sequence[Curve]], names: Sequence[str], file: Path) -> Path:
-    header = ["run", "x", "y", "x_mean", "y_mean", "y_min", "y_max", "seeds"]
-    rows = [
-        [name, *panel, *point]
-        for panel, by_run in lines.items()
-        for name, line in zip(names, by_run, strict=True)
-        for point in zip(*line, strict=True)
-    ]
+def target(run: Run, y: str) -> float | None:
+    """The density that the algorithm's sparsity asks for, in panels where that can be meant."""
+    sparsity = run.options.get("sparsity")
+    return 1 - sparsity if y in TARGETED and isinstance(sparsity, int | float) else None
+
+
+def _write_lines(x: str, lines: Mapping[str, Sequence[Curve]], names: Sequence[str], file: Path) -> Path:
+    """A row for each run and round: x where that is another quantity, then mean, range and seeds of each y."""
+    statistics = ("mean", "min", "max", "seeds")
+    header = ["run", "round", *([] if x == "round" else [f"{x}_mean"])]
+    header += [f"{y}_{statistic}" for y in lines for statistic in statistics]
+    rows = []
+    for name, *panels in zip(names, *lines.values(), strict=True):
+        for i in np.flatnonzero(np.any([line.seeds for line in panels], axis=0)):
+            first = panels[0]
+            place = [first.rounds[i], *([] if x == "round" else [first.x[i]])]
+            values = [column[i] for line in panels for column in (line.y, line.low, line.high, line.seeds)]
+            rows.append([name, *place, *values])
     return tables.write_csv(file, header, rows)
-
-
-def _title(runs: Sequence[Run]) -> str:
-    """The data set, where it is common, and what the bands mean."""
-    datasets = {str(run.config.get("dataset", "")) for run in runs}
-    counts = sorted({len(run.seeds) for run in runs})
-    parts = [*datasets] if len(datasets) == 1 else []
-    if counts[-1] > 1:
-        parts.append(f"mean and range of {' or '.join(map(str, counts))} seeds")
-    return ", ".join(filter(None, parts))

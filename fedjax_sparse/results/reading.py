@@ -33,14 +33,16 @@ class Run(NamedTuple):
 
     Attributes:
         folder: Where it was read.
-        config: The resolved configuration, as TOML tables.
+        algorithm: Its name.
+        options: The resolved configuration, of the run and of its algorithm, by name.
         seeds: For each seed that has recorded anything, column -> float64[rows], NaN where a row has null or leaves
             the value out. `communicated_bytes` is added: uplink and downlink together.
         clients: The text of `clients.csv`, who holds what; empty if there is none.
     """
 
     folder: Path
-    config: Mapping[str, Any]
+    algorithm: str
+    options: Mapping[str, Any]
     seeds: Sequence[Mapping[str, np.ndarray]]
     clients: str
 
@@ -69,21 +71,14 @@ def read(folder: Path) -> Run:
     if not seeds:
         raise UsageError(f"{folder}: no metrics yet")
     clients = parts[0] / CLIENTS
+    algorithm, of_run, of_algorithm = run_config.split(run_config.read(parts[0] / CONFIG))
     return Run(
         folder,
-        run_config.read(parts[0] / CONFIG),
+        algorithm or "",
+        of_run | of_algorithm,
         seeds,
         clients.read_text(encoding="utf-8") if clients.exists() else "",
     )
-
-
-def labels(runs: Sequence[Run]) -> list[str]:
-    """The shortest names that tell the runs apart: algorithms, folder names, or whole paths."""
-    algorithms = [str(run.config.get("algorithm", {}).get("name")) for run in runs]
-    for candidates in (algorithms, [run.folder.resolve().name for run in runs]):
-        if len(set(candidates)) == len(runs):
-            return candidates
-    return [str(run.folder) for run in runs]
 
 
 def _seed_folders(folder: Path) -> list[Path]:

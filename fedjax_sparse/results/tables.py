@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedjax_sparse.results import reading
+from fedjax_sparse.results import naming
 from fedjax_sparse.results.reading import ACCURACY, CLIENT_ACCURACY, Run
 
 
@@ -52,7 +52,7 @@ class Summary(NamedTuple):
 
 def summaries(runs: Sequence[Run]) -> list[Summary]:
     """The lines of the runs, under names that tell them apart."""
-    return [summarize(run, label) for run, label in zip(runs, reading.labels(runs), strict=True)]
+    return [summarize(run, label) for run, label in zip(runs, naming.labels(runs), strict=True)]
 
 
 def summarize(run: Run, label: str) -> Summary:

@@ -45,7 +45,8 @@ def simulate(
     """Runs an algorithm to the end, seeds `seed`..`seed + seeds - 1` as one program.
 
     Returns:
-        For each seed its rows of metrics, one for each evaluated round; the last round is always evaluated.
+        For each seed its rows of metrics, one for each evaluated round: 0, before any training, every
+        `eval_every`-th and the last.
     """
     histories: list[list[dict[str, Any]]] = [[] for _ in range(seeds)]
     for progress in run(algorithm, setting, range(seed, seed + seeds), evaluate_at=every(eval_every)):
@@ -69,13 +70,16 @@ def run(
     resume: Resume | None = None,
     program: Program | None = None,
 ) -> Iterator[Progress]:
-    """Runs block after block, and yields after each. Ends early once every seed has diverged.
+    """Runs block after block, and yields after each, and first where round 0 is evaluated.
+
+    Ends early once every seed has diverged.
 
     Args:
         algorithm: What to run.
         setting: Where to run it.
         seeds: One run for each, all in one program.
-        evaluate_at: Round number -> whether models are evaluated after it; after the last round they always are.
+        evaluate_at: Round number -> whether models are evaluated after it, 0 being before the first; after the last
+            round they always are.
         stop_at: Further rounds after which a block ends, for example to save the state.
         resume: Where to go on; None starts from the beginning.
         program: As `compile_ahead` gives it; None compiles at the first round.
@@ -90,6 +94,10 @@ def run(
         state, metrics = program.begin(population, seed_array)
         ledgers = accountant.open(len(seeds), jax.device_get(metrics))
         t = 0
+        if evaluate_at(0):
+            assessment = jax.device_get(program.evaluate(state, test))
+            rows, ledgers = accountant.first_rows(ledgers, assessment, clock.lap())
+            yield Progress(0, state, rows, ledgers)
     else:
         t, state, ledgers = resume
         if setting.mesh is not None and setting.state_store == "device":

@@ -23,7 +23,7 @@ from fedjax_sparse import trees
 from fedjax_sparse.costs import prices
 from fedjax_sparse.costs.prices import Totals
 from fedjax_sparse.simulation.setting import Setting
-from fedjax_sparse.types import Algorithm, Metrics
+from fedjax_sparse.types import Algorithm, Message, Metrics
 
 # Columns that a run without classes, without clients' own tests or without another server's model does not have.
 OPTIONAL = (
@@ -33,6 +33,8 @@ OPTIONAL = (
     "server_client_test_accuracy",
     "server_density",
 )
+# What round 0, before any training, has in place of what a round reports.
+NOBODY_TRAINED = {"train_loss": None, "uplink_density": None, "downlink_density": None, "participants": 0}
 DIVERGED = 10_000  # a loss this many times the first one is taken for an infinite one
 
 
@@ -133,6 +135,14 @@ class Accountant:
 
         return tuple(one(k, ledger) for k, ledger in enumerate(ledgers))
 
+    def first_rows(
+        self, ledgers: Sequence[Ledger], assessment: Any, seconds: float
+    ) -> tuple[tuple[dict[str, Any], ...], tuple[Ledger, ...]]:
+        """The rows of round 0, of models as they start or as a preparation leaves them, and the ledgers afterwards."""
+        updated = [ledger._replace(wall_seconds=ledger.wall_seconds + seconds) for ledger in ledgers]
+        rows = [self._row(ledger, NOBODY_TRAINED, _at(assessment, k), 0) for k, ledger in enumerate(updated)]
+        return tuple(rows), tuple(updated)
+
     def rows(
         self, ledgers: Sequence[Ledger], metrics: Metrics, assessment: Any, first: int, t: int, seconds: float
     ) -> tuple[tuple[dict[str, Any] | None, ...], tuple[Ledger, ...]]:
@@ -145,7 +155,7 @@ class Accountant:
             if ledger.emptied_at is None and (emptied := self._emptied(scores.nonzero)):
                 ledger = ledger._replace(emptied_at=t, emptied=", ".join(emptied))
             updated.append(ledger)
-            row = self._row(ledger, _at(metrics, k, t - first), scores, t)
+            row = self._row(ledger, _of_round(_at(metrics, k, t - first)), scores, t)
             rows.append(row if ledger.diverged_at is None else None)
         return tuple(rows), tuple(updated)
 
@@ -162,12 +172,12 @@ class Accountant:
             dense,
         )
 
-    def _row(self, ledger: Ledger, metrics: Metrics, assessment: Any, t: int) -> dict[str, Any]:
+    def _row(self, ledger: Ledger, of_round: dict[str, Any], assessment: Any, t: int) -> dict[str, Any]:
         totals = ledger.totals
         own = assessment.server_scores
         row: dict[str, Any] = {
             "round": t,
-            "train_loss": train_loss(metrics),
+            "train_loss": of_round["train_loss"],
             "global_test_loss": float(assessment.scores.loss),
             "global_test_accuracy": _number(assessment.scores.accuracy),
             "client_test_accuracy": _number(assessment.scores.client_accuracy),
@@ -181,8 +191,7 @@ class Accountant:
             "flops": totals.flops,
             "flops_dense": totals.flops_dense,
             "wall_seconds": round(ledger.wall_seconds, 3),
-            "participants": int(np.sum(metrics.work.steps > 0)),
-            **{name: _scalar(value, metrics.work.steps > 0) for name, value in metrics.log.items()},
+            **of_round,
         }
         return {name: value for name, value in row.items() if value is not None or name not in OPTIONAL}
 
@@ -220,6 +229,24 @@ def train_loss(metrics: Metrics) -> float | None:
         return None
     trained = examples > 0
     return float(np.sum(metrics.loss[trained] * examples[trained]) / examples.sum())
+
+
+def _of_round(metrics: Metrics) -> dict[str, Any]:
+    """The columns that a round itself reports."""
+    trained = metrics.work.steps > 0
+    return {
+        "train_loss": train_loss(metrics),
+        "uplink_density": sent_density(metrics.up),
+        "downlink_density": sent_density(metrics.down),
+        "participants": int(np.sum(trained)),
+        **{name: _scalar(value, trained) for name, value in metrics.log.items()},
+    }
+
+
+def sent_density(messages: Message) -> float | None:
+    """The fraction of all scalars that sparse messages hold, over all clients; None when nothing was sent."""
+    size = int(np.sum(messages.size, dtype=np.int64))
+    return int(np.sum(messages.values, dtype=np.int64)) / size if size else None
 
 
 def _at(tree: Any, *place: int) -> Any:

@@ -80,7 +80,7 @@ def outcome(seeds: tuple[int, ...], resume: bool = False, prepare=None, **option
     run = functools.partial(driver.run, algorithm, setting, seeds, evaluate_at=driver.every(2))
     start = None
     if resume:
-        first = next(run())
+        first = next(progress for progress in run() if progress.round)
         start = driver.Resume(first.round, jax.device_get(first.state), first.ledgers)
     *_, last = run(resume=start)
     rows = [row and {key: row[key] for key in row if key != "wall_seconds"} for row in last.rows]

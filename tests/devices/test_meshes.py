@@ -25,7 +25,7 @@ def final(name: str, count: int, seeds=(0,), resume: bool = False):
     run = functools.partial(driver.run, algorithm, setting, seeds, evaluate_at=driver.every(2))
     start = None
     if resume:
-        first = next(run())
+        first = next(progress for progress in run() if progress.round)
         start = driver.Resume(first.round, jax.device_get(first.state), first.ledgers)
     *_, last = run(resume=start)
     state = jax.device_get(last.state)

@@ -67,7 +67,7 @@ def whole(tmp_path_factory) -> Path:
 
 def test_a_run_leaves_a_complete_folder(whole):
     recorded = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
-    assert [row["round"] for row in recorded] == [2, 4, 6, 8, 10, 12]
+    assert [row["round"] for row in recorded] == [0, 2, 4, 6, 8, 10, 12]
     assert all(row.keys() >= KEYS for row in recorded)
     last = recorded[-1]
     size = 26_122  # 64 * 128 + 128, 128 * 128 + 128, 128 * 10 + 10
@@ -84,7 +84,7 @@ def test_a_run_leaves_a_complete_folder(whole):
 
 def test_the_last_round_is_always_evaluated(tmp_path):
     assert run(tmp_path / "run", "--rounds", "3", "--no-figures", algorithm="fedavg") == 0
-    assert [row["round"] for row in rows(tmp_path / "run")] == [2, 3]
+    assert [row["round"] for row in rows(tmp_path / "run")] == [0, 2, 3]
     assert not (tmp_path / "run" / "figures").exists()
 
 
@@ -285,7 +285,7 @@ def test_fewer_clients_at_once_change_only_rounding_on_resume(tmp_path):
         assert main(command) == 0
         assert json.loads((out / "manifest.json").read_text())["resumed"] == ["fedjax-sparse", *command]
         assert (out / "config.toml").read_text() == configuration
-        assert [row["round"] for row in rows(out)] == [2, 4]
+        assert [row["round"] for row in rows(out)] == [0, 2, 4]
         for name in ("train_loss", "global_test_loss"):
             assert rows(out)[-1][name] == pytest.approx(before[-1][name], rel=1e-4)
 
@@ -324,7 +324,7 @@ def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(tmp_path, caps
     assert f"diverged in round {at}; {left}" in said
     assert ("nothing was recorded but the configuration" in said) == (at == 1)
     assert manifest["status"] == f"diverged in round {at}"
-    assert [row["round"] for row in rows(tmp_path / "run")] == list(range(1, at))
+    assert [row["round"] for row in rows(tmp_path / "run")] == list(range(at))
     assert all(step < at for step in checkpoints.steps(tmp_path / "run" / "checkpoints"))
 
 
@@ -353,11 +353,11 @@ def test_one_seed_diverges_and_the_other_goes_on(tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
     assert run(out, "--rounds", "6", "--seeds", "2", "--checkpoint-every", "2", algorithm="fedavg") == 1
     assert "seed_1: diverged in round 3" in capsys.readouterr().err
-    assert [row["round"] for row in rows(out / "seed_0")] == [2, 4, 6]
-    assert [row["round"] for row in rows(out / "seed_1")] == [2]
+    assert [row["round"] for row in rows(out / "seed_0")] == [0, 2, 4, 6]
+    assert [row["round"] for row in rows(out / "seed_1")] == [0, 2]
     assert checkpoints.steps(out / "seed_1" / "checkpoints") == [2]
     assert main(["resume", str(out)]) == 1  # finished, but one seed never will be
-    assert [row["round"] for row in rows(out / "seed_1")] == [2]
+    assert [row["round"] for row in rows(out / "seed_1")] == [0, 2]
 
 
 def test_a_problem_without_classes_leaves_accuracy_out(tmp_path):

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from fedjax_sparse.errors import RunError, UsageError
-from fedjax_sparse.results import clients, figures, reading, tables
+from fedjax_sparse.results import clients, drawing, figures, reading, tables
+from fedjax_sparse.results.drawing import Panel
+from fedjax_sparse.results.reading import ACCURACY
 
 
 def make_rows(rounds, offset=0.0, accuracy=True):
@@ -62,7 +64,8 @@ def drawn(tmp_path_factory):
 
 def test_files(drawn):
     _, out, files = drawn
-    names = [*figures.FIGURES, "clients"]
+    recorded = [name for name in figures.FIGURES if not name.startswith("server_")]
+    names = [*recorded, "clients"]
     expected = {f"{name}.{kind}" for name in names for kind in ("png", "pdf", "csv")} | {"summary.csv"}
     assert {file.name for file in files} == {file.name for file in out.iterdir()} == expected
     for file in files:
@@ -73,7 +76,9 @@ def test_files(drawn):
 def test_the_csv_holds_mean_and_range_over_the_seeds_that_have_the_round(drawn):
     _, out, _ = drawn
     rows = [r for r in read_csv(out / "accuracy_by_bytes.csv") if r["run"] == "fedavg"]
-    points = [[float(r[key]) for key in ("x_mean", "y_mean", "y_min", "y_max", "seeds")] for r in rows]
+    columns = ["communicated_bytes_mean", *(f"{ACCURACY}_{of}" for of in ("mean", "min", "max", "seeds"))]
+    assert [*rows[0]] == ["run", "round", *columns]
+    points = [[float(r[key]) for key in columns] for r in rows]
     # Round 0 has sent one byte; the third seed stops after round 10.
     expected = [
         [2**40 * t + 10 * t + 1, 0.1 + 0.01 * t + mean, 0.1 + 0.01 * t, 0.1 + 0.01 * t + top, n]
@@ -87,14 +92,15 @@ def test_null_and_half_written_rows_are_left_out(drawn):
     _, out, _ = drawn
     rows = [r for r in read_csv(out / "loss_by_round.csv") if r["run"] == "fedsparsify-global"]
     rounds = {
-        y: [float(r["x_mean"]) for r in rows if r["y"] == y] for y in ("train_loss", "global_test_loss")
+        y: [float(r["round"]) for r in rows if r[f"{y}_mean"]] for y in ("train_loss", "global_test_loss")
     }
+    assert (rows[0]["train_loss_mean"], rows[0]["train_loss_seeds"]) == ("", "0")
     assert rounds == {"train_loss": list(range(1, 21)), "global_test_loss": list(range(21))}
 
 
 def test_a_logarithmic_axis_starts_after_zero(drawn):
     _, out, _ = drawn
-    assert min(float(row["x_mean"]) for row in read_csv(out / "accuracy_by_flops.csv")) == 1000
+    assert min(float(row["flops_mean"]) for row in read_csv(out / "accuracy_by_flops.csv")) == 1000
 
 
 def test_table(drawn, capsys):
@@ -113,11 +119,11 @@ def test_table(drawn, capsys):
     assert [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()] == ["run", "three", "one"]
 
 
-def test_the_same_folders_give_the_same_bytes(drawn, tmp_path, monkeypatch):
+def test_the_same_folders_give_the_same_bytes(drawn, tmp_path):
     folders, out, _ = drawn
     name = "accuracy_by_round"
-    monkeypatch.setattr(figures, "FIGURES", {name: figures.FIGURES[name]})
-    for file in figures.plot(folders, tmp_path):
+    runs = [reading.read(folder) for folder in folders]
+    for file in figures.draw(runs, tmp_path, names=[name]):
         assert (tmp_path / file.name).read_bytes() == (out / file.name).read_bytes(), file.name
 
 
@@ -125,7 +131,10 @@ def test_without_classes_there_is_no_accuracy(tmp_path):
     run = write_run(tmp_path / "run", make_rows(range(3), accuracy=False), clients=False)
     files = figures.plot([run], tmp_path / "figures")
     drawn = {file.stem for file in files if file.suffix == ".png"}
-    assert drawn == {"loss_by_round", "loss_by_bytes", "loss_by_flops", "density_by_round"}
+    assert drawn == {
+        "density_by_round",
+        *(f"loss_by_{x}" for x in ("round", "bytes", "uplink", "downlink", "flops")),
+    }
     assert read_csv(tmp_path / "figures" / "summary.csv")[0]["score"] == "global_test_loss"
 
 
@@ -136,18 +145,6 @@ def test_a_run_that_sends_nothing_has_no_point_by_bytes(tmp_path):
     assert "accuracy_by_bytes.csv" not in {file.name for file in alone}
     figures.curves([reading.read(a), reading.read(b)], tmp_path)
     assert {row["run"] for row in read_csv(tmp_path / "accuracy_by_bytes.csv")} == {"b"}
-
-
-def test_labels(tmp_path):
-    def label(*runs):
-        return reading.labels([reading.read(run) for run in runs])
-
-    rows = make_rows(range(2))
-    a, b = write_run(tmp_path / "a", rows, "fedavg"), write_run(tmp_path / "b", rows, "random-pruning")
-    c, other_a = write_run(tmp_path / "c", rows, "fedavg"), write_run(tmp_path / "x" / "a", rows, "fedavg")
-    assert label(a, b) == ["fedavg", "random-pruning"]
-    assert label(a, c) == ["a", "c"]
-    assert label(a, other_a) == [str(a), str(other_a)]
 
 
 def test_seeds_are_in_the_order_of_their_numbers(tmp_path):
@@ -169,23 +166,85 @@ def test_clients_of_any_number(tmp_path, count):
     table = np.column_stack([np.arange(count), classes.sum(axis=1), classes])
     header = ",".join(["client", "examples", *(f"class_{k}" for k in range(10))])
     text = "\n".join([header, *(",".join(map(str, row)) for row in table.tolist())]) + "\n"
-    png, pdf, numbers = clients.draw(reading.Run(tmp_path, {}, [], text), tmp_path)
+    png, pdf, numbers = clients.draw(reading.Run(tmp_path, "fedavg", {}, [], text), tmp_path)
     assert (png.name, pdf.name, numbers.read_text()) == ("clients.png", "clients.pdf", text)
 
 
 def test_clients_without_classes(tmp_path):
     rows = "".join(f"{client},{client + 1}\n" for client in range(100))
-    files = clients.draw(reading.Run(tmp_path, {}, [], f"client,examples\n{rows}"), tmp_path)
+    files = clients.draw(reading.Run(tmp_path, "fedavg", {}, [], f"client,examples\n{rows}"), tmp_path)
     assert all(file.stat().st_size for file in files)
 
 
-def test_two_partitions_are_two_figures(tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "FIGURES", {})
+def test_two_partitions_are_two_figures(tmp_path):
     a, b = (write_run(tmp_path / name, make_rows(range(2))) for name in "ab")
     (b / "clients.csv").write_text("client,examples,class_0,class_1\n0,7,3,4\n")
-    names = {file.name for file in figures.plot([a, b], tmp_path / "out")}
+    runs = [reading.read(a), reading.read(b)]
+    names = {file.name for file in figures.draw(runs, tmp_path / "out", names=[])}
     assert {"clients_1.png", "clients_2.png"} <= names
     assert "clients.png" not in names
+
+
+def test_what_one_run_has_not_recorded_is_drawn_of_the_others(tmp_path):
+    with_it = [row | {"client_test_accuracy": 0.5, "uplink_density": 0.1} for row in make_rows(range(3))]
+    a, b = write_run(tmp_path / "a", with_it), write_run(tmp_path / "b", make_rows(range(3)))
+    names = ["accuracy_by_round", "density_by_round"]
+    figures.curves([reading.read(a), reading.read(b)], tmp_path, ["png"], names)
+    accuracy, density = (read_csv(tmp_path / f"{name}.csv") for name in names)
+    assert [row["client_test_accuracy_mean"] for row in accuracy] == 3 * ["0.5"] + 3 * [""]
+    assert [row["uplink_density_seeds"] for row in density] == 3 * ["1"] + 3 * ["0"]
+    assert "downlink_density_mean" not in density[0]
+
+
+def test_the_target_is_one_minus_the_sparsity_asked_for(tmp_path):
+    run = write_run(tmp_path / "run", make_rows(range(2)))
+    with (run / "config.toml").open("a") as file:
+        file.write("sparsity = 0.9\n")
+    read = reading.read(run)
+    found = {
+        y: figures.target(read, y) for y in ("density", "density_prunable", "uplink_density", "train_loss")
+    }
+    expected = pytest.approx(0.1)
+    assert found == {
+        "density": None,
+        "density_prunable": expected,
+        "uplink_density": expected,
+        "train_loss": None,
+    }
+    assert figures.target(read._replace(options={}), "uplink_density") is None
+
+
+def test_densities_start_at_zero_and_rounds_have_ticks_where_they_were_evaluated(tmp_path):
+    run = reading.read(write_run(tmp_path / "run", make_rows([0, 3, 5])))
+    panels = [
+        Panel(figures.QUANTITIES["round"], figures.QUANTITIES[y], [figures.curve(run, "round", y)], [target])
+        for y, target in (("density", 0.1), ("train_loss", None))
+    ]
+    figure = drawing.draw(panels, ["one"], "title")
+    density, loss = figure.axes
+    assert density.get_ylim()[0] == 0
+    assert density.get_xticks().tolist() == loss.get_xticks().tolist() == [0, 3, 5]
+    assert density.get_xlim() == loss.get_xlim()
+    assert [np.asarray(line.get_ydata()).tolist() for line in density.lines[1:]] == [[0.1, 0.1]]
+    assert len(loss.lines) == 1
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "target: 1 − sparsity"]
+
+
+@pytest.mark.parametrize(
+    ("last", "ticks"),
+    [(4, [0, 1, 2, 3, 4]), (15, [0, 2, 4, 6, 8, 10, 12, 14]), (200, [0, 50, 100, 150, 200])],
+)
+def test_ticks_are_rounds_that_were_evaluated(last, ticks):
+    assert drawing.evaluated(np.arange(last + 1.0)).tolist() == ticks
+
+
+def test_runs_on_different_data_are_not_drawn_on_one_axis_in_silence(tmp_path):
+    a, b = (write_run(tmp_path / name, make_rows(range(2))) for name in "ab")
+    (b / "config.toml").write_text('dataset = "mnist"\n[algorithm]\nname = "fedavg"\n')
+    with pytest.warns(UserWarning, match="the runs differ in data: their curves do not compare"):
+        figures.plot([a, b], tmp_path / "out")
+    names = {row["run"] for row in read_csv(tmp_path / "out" / "accuracy_by_round.csv")}
+    assert names == {"fedavg, digits", "fedavg, mnist"}
 
 
 def change(rows, line, **fields):
@@ -226,7 +285,7 @@ def test_bad_requests(tmp_path):
     with pytest.raises(UsageError, match=r"is not a run folder: it has no metrics\.jsonl"):
         figures.plot([tmp_path / "empty"], tmp_path)
     with pytest.raises(UsageError, match=r"no clients\.csv with the columns"):
-        clients.draw(reading.Run(tmp_path, {}, [], "name\n"), tmp_path)
+        clients.draw(reading.Run(tmp_path, "fedavg", {}, [], "name\n"), tmp_path)
 
 
 def test_runs_that_cannot_be_compared(tmp_path):
@@ -248,10 +307,9 @@ def test_neither_jax_nor_a_window(tmp_path):
     code = f"""
 import sys
 from pathlib import Path
-from fedjax_sparse.results import figures
+from fedjax_sparse.results import figures, reading
 assert "matplotlib" not in sys.modules
-figures.FIGURES = dict([*figures.FIGURES.items()][:1])
-figures.plot([Path({str(run)!r})], Path({str(tmp_path / "out")!r}))
+figures.draw([reading.read(Path({str(run)!r}))], Path({str(tmp_path / "out")!r}), names=["density_by_round"])
 sys.exit("jax" in sys.modules or "matplotlib.pyplot" in sys.modules)
 """
     environment = os.environ | {"MPLBACKEND": "nonsense"}  # no window: whatever it says

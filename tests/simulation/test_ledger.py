@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fedjax_sparse.costs.prices import Totals
-from fedjax_sparse.simulation.ledger import DIVERGED, Ledger, _scalar, train_loss
+from fedjax_sparse.simulation.ledger import DIVERGED, Ledger, _scalar, sent_density, train_loss
 from fedjax_sparse.types import Message, Metrics, Ranking, Work
 
 
@@ -22,6 +22,16 @@ def metrics(loss, examples) -> Metrics:
 def test_train_loss_weighs_examples_and_passes_over_the_absent():
     assert train_loss(metrics([1.0, 4.0, np.nan], [3, 1, 0])) == (3 * 1 + 4) / 4
     assert train_loss(metrics([0.0, 0.0], [0, 0])) is None
+
+
+def test_the_density_of_what_was_sent_is_that_of_all_messages_together():
+    """Counts whose sum is past int32, and a client that sent nothing."""
+    size: Any = np.array([2**31 - 1, 2**31 - 1, 0], np.int32)
+    values: Any = np.array([2**30, 2**29, 0], np.int32)
+    none: Any = np.zeros(3, np.int32)
+    sent: Any = Message(size, values, none, none, none)
+    assert sent_density(sent) == (2**30 + 2**29) / (2**32 - 2)
+    assert sent_density(Message(*(none,) * 5)) is None
 
 
 @pytest.mark.parametrize(

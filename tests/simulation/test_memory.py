@@ -157,11 +157,11 @@ def test_running_out_keeps_the_records_and_the_last_checkpoint(tmp_path, monkeyp
     monkeypatch.setattr(driver, "draw_cohorts", lambda *a: exhausted() if a[2] > 2 else draw(*a))
     assert main(["run", "fedavg", *flags, "--out", str(out)]) == 1
     assert "error: out of memory; the estimate was " in capsys.readouterr().err.splitlines()[-1]
-    assert [row["round"] for row in recorded(out)] == [2]
+    assert [row["round"] for row in recorded(out)] == [0, 2]
     assert checkpoints.steps(out / "checkpoints") == [2]
     monkeypatch.undo()
     assert main(["resume", str(out)]) == 0
-    assert [row["round"] for row in recorded(out)] == [2, 4, 6]
+    assert [row["round"] for row in recorded(out)] == [0, 2, 4, 6]
 
 
 def recorded(out: Path) -> list[dict]:

@@ -99,7 +99,7 @@ def test_cohorts_do_not_depend_on_the_algorithm_and_rows_count_who_took_part():
     ids, present = driver.draw_cohorts(setting, [3], 1, toy.ROUNDS)
     for name in ("fedavg", "fedsparsify-global"):
         algorithm = toy.algorithm(name, setting)
-        rows = driver.simulate(algorithm, setting, seed=3)[0]
+        _, *rows = driver.simulate(algorithm, setting, seed=3)[0]
         assert [row["participants"] for row in rows] == present[0, : toy.ROUNDS].sum(axis=1).tolist()
     assert (ids[0, toy.ROUNDS :] == len(toy.SIZES)).all()
 
@@ -109,11 +109,27 @@ def test_blocks_end_where_they_must_and_the_length_changes_nothing():
     algorithm = toy.algorithm("fedavg", setting)
     every = driver.every
     blocks = driver.run(algorithm, setting, [0], evaluate_at=every(7), stop_at=every(10))
-    assert [progress.round for progress in blocks] == [7, 10, 14, 20, 21, 23]
+    assert [progress.round for progress in blocks] == [0, 7, 10, 14, 20, 21, 23]
     *_, few = driver.run(algorithm, setting, [0], evaluate_at=lambda t: False)
     *_, many = driver.run(algorithm, setting, [0], evaluate_at=lambda t: True)
     jax.tree.map(np.testing.assert_array_equal, few.state, many.state)
     assert few.ledgers[0].totals == many.ledgers[0].totals
+
+
+@pytest.mark.parametrize("name", ["fedavg", "salientgrads"])
+def test_round_0_is_what_there_is_before_training(name):
+    """The initial model, at no cost but that of a preparation; evaluating it changes nothing that comes later."""
+    setting = toy.setting()
+    algorithm = toy.algorithm(name, setting)
+    rows = driver.simulate(algorithm, setting, eval_every=2)[0]
+    assert [row["round"] for row in rows] == [0, 2, 4]
+    first = rows[0]
+    assert (first["train_loss"], first["participants"], first["uplink_density"]) == (None, 0, None)
+    assert (first["flops"] == first["uplink_bytes"] == 0) == (name == "fedavg")
+    assert first["density_prunable"] < 1 or name == "fedavg"
+    *_, last = driver.run(algorithm, setting, [0], evaluate_at=lambda t: False)
+    assert last.rows[0] is not None
+    assert last.rows[0] | {"wall_seconds": 0} == rows[-1] | {"wall_seconds": 0}
 
 
 def test_a_run_goes_on_bit_for_bit_from_its_state():
@@ -122,7 +138,7 @@ def test_a_run_goes_on_bit_for_bit_from_its_state():
     every = driver.every(2)
     blocks = driver.run(algorithm, setting, [4], evaluate_at=every)
     stages = [(progress.round, jax.device_get(progress.state), progress.ledgers) for progress in blocks]
-    again = driver.run(algorithm, setting, [4], evaluate_at=every, resume=driver.Resume(*stages[0]))
+    again = driver.run(algorithm, setting, [4], evaluate_at=every, resume=driver.Resume(*stages[1]))
     *_, last = again
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(last.state), stages[-1][1])
     assert last.ledgers[0].totals == stages[-1][2][0].totals

@@ -1,0 +1,89 @@
+"""What identifies runs: their settings in the titles of figures, and labels that tell them apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from fedjax_sparse.results.reading import Run
+
+LONGEST_NAME = 100  # characters of a folder's name, of which a file system takes 255 bytes
+
+
+class Setting(NamedTuple):
+    """What runs have to have in common for their curves to answer one question, each in words."""
+
+    data: str
+    partition: str
+    cohort: str
+    model: str
+
+
+def setting(run: Run) -> Setting:
+    """For example digits, dirichlet 0.3, 10 of 20 clients, mlp."""
+    options = run.options
+    partition = str(options.get("partition", ""))
+    if partition.startswith(("dirichlet", "power-law")):
+        partition += f" {options.get('alpha')}"
+    elif partition in ("shards", "classes"):
+        partition += f" {options.get('classes_per_client')}"
+    clients, chosen = options.get("clients", "?"), options.get("cohort_size", "?")
+    cohort = f"all {clients} clients" if chosen in ("all", clients) else f"{chosen} of {clients} clients"
+    return Setting(str(options.get("dataset", "")), partition, cohort, str(options.get("model", "")))
+
+
+def differences(runs: Sequence[Run]) -> list[str]:
+    """The fields of `Setting` in which the runs differ."""
+    values = zip(*map(setting, runs), strict=True)
+    return [field for field, own in zip(Setting._fields, values, strict=True) if len({*own}) > 1]
+
+
+def title(runs: Sequence[Run]) -> str:
+    """What the runs have in common, in what they differ, and what a band means."""
+    differing, common = differences(runs), setting(runs[0])._asdict()
+    parts = [value for field, value in common.items() if field not in differing]
+    if differing:
+        parts.append(f"NOT THE SAME: {', '.join(differing)}")
+    counts = sorted({len(run.seeds) for run in runs})
+    if counts[-1] > 1:
+        parts.append(f"mean and range of {' or '.join(map(str, counts))} seeds")
+    return ", ".join(filter(None, parts))
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """The shortest names that tell the runs apart: algorithms, folder names, whole paths or, at last, numbers.
+
+    Where settings differ, each name is followed by what is special about its run.
+    """
+    special = [[getattr(setting(run), field) for field in differences(runs)] for run in runs]
+    for names in (
+        [run.algorithm for run in runs],
+        [run.folder.resolve().name for run in runs],
+        [str(run.folder) for run in runs],
+    ):
+        full = [", ".join([name, *own]) for name, own in zip(names, special, strict=True)]
+        if len(set(full)) == len(runs):
+            return full
+    return _numbered(full)
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """The same folder, named twice, is (1) and (2)."""
+    often, seen, numbered = Counter(names), Counter(), []
+    for name in names:
+        seen[name] += 1
+        numbered.append(f"{name} ({seen[name]})" if often[name] > 1 else name)
+    return numbered
+
+
+def figures_folder(folders: Sequence[Path]) -> Path:
+    """Where figures go by default: into a run alone; of several, into a folder here that bears their names."""
+    if len(folders) == 1:
+        return folders[0] / "figures"
+    names = [folder.resolve().name for folder in folders]
+    joined = "-".join(["figures", *names])
+    return Path(
+        joined if len(joined) <= LONGEST_NAME else f"figures-{names[0][:50]}-and-{len(names) - 1}-more"
+    )
