@@ -223,7 +223,7 @@ def _algorithm_names() -> str:
 
 @dataclass(frozen=True)
 class ResumeArguments:
-    """Continues a run that was stopped."""
+    """Continues a run that was stopped, or makes one longer."""
 
     run: Annotated[str, Positional, arg(metavar="RUN", help="folder of the run")]
     chunk: Annotated[
@@ -232,6 +232,9 @@ class ResumeArguments:
             metavar="INT|auto",
             help="clients trained at once from here on, fewer where memory ran out; by default as many as before",
         ),
+    ] = None
+    rounds: Annotated[
+        int | None, arg(help="a later last round, also of a finished run; by default the one it has")
     ] = None
     coordinator: Annotated[str | None, arg(metavar="HOST:PORT|auto", help="as of run")] = None
     num_processes: Annotated[int | None, arg(help="as of run")] = None
@@ -244,7 +247,9 @@ def _resume(args: Sequence[str]) -> int:
     with _introduced(f"going on with {given.run}", processes):
         from fedjax_sparse.experiments import resuming
 
-        return resuming.resume(Path(given.run), [PROG, "resume", *args], processes, given.chunk)
+        return resuming.resume(
+            Path(given.run), [PROG, "resume", *args], processes, chunk=given.chunk, rounds=given.rounds
+        )
 
 
 @dataclass(frozen=True)
@@ -353,7 +358,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "run": Command("run ALGORITHM [flags]", "train, evaluate and record a federation", _run),
-    "resume": Command("resume RUN", "continue a run that was stopped", _resume),
+    "resume": Command("resume RUN", "continue a run that was stopped, or make it longer", _resume),
     "plot": Command("plot RUN...", "draw figures from the records of runs", _plot),
     "list": Command("list algorithms|datasets|models|partitions", "what there is by name", _list),
     "cite": Command("cite RUN", "print the BibTeX of what was run", _cite),

@@ -38,6 +38,7 @@ class Entry:
         reconstructed_options: Options of which that is true, of an algorithm that is otherwise settled.
         overrides: Defaults of the run configuration that it changes, such as `{"cohort_size": "all"}`.
         unused: Options of a run that have no effect on it.
+        follows_length: Whether its rounds depend on how many there are, so that a run cannot be made longer afterwards.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Entry:
     reconstructed_options: tuple[str, ...] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
+    follows_length: bool = False
 
     @property
     def sets_its_steps(self) -> bool:

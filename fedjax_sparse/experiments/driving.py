@@ -17,7 +17,7 @@ from fedjax_sparse.devices import meshes
 from fedjax_sparse.experiments import interrupts
 from fedjax_sparse.experiments.building import Experiment, Ready
 from fedjax_sparse.experiments.progress import STDERR, display, doing, facts, say
-from fedjax_sparse.records import run_folder
+from fedjax_sparse.records import run_folder, sinks
 from fedjax_sparse.records.recorder import Recorder
 from fedjax_sparse.records.run_folder import RunFolder
 from fedjax_sparse.results import figures, reading, tables
@@ -112,14 +112,14 @@ def padding_of_run(experiment: Experiment) -> Padding:
 
 
 def _sinks(config: RunConfig, folder: RunFolder) -> list[run_folder.Sink]:
-    sinks = [run_folder.csv_sink(folder)] if config.log_csv else []
-    return [*sinks, run_folder.tensorboard_sink(folder)] if config.tensorboard else sinks
+    chosen = [sinks.csv_sink(folder)] if config.log_csv else []
+    return [*chosen, sinks.tensorboard_sink(folder)] if config.tensorboard else chosen
 
 
 def check_sinks(config: RunConfig) -> None:
     """Raises a `UsageError` if a package is missing that the run would write with."""
     if config.tensorboard:
-        run_folder.tensorboard_writer()
+        sinks.tensorboard_writer()
 
 
 def seeds_of(config: RunConfig) -> range:

@@ -12,6 +12,7 @@ from fedjax_sparse.devices.cluster import joined
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.experiments.building import build, prepare
 from fedjax_sparse.experiments.driving import check_sinks, drive, finish, records_at
+from fedjax_sparse.experiments.lengthening import lengthened
 from fedjax_sparse.experiments.progress import doing, say
 from fedjax_sparse.records import claims, run_folder
 from fedjax_sparse.records.recorder import Recorder
@@ -19,7 +20,12 @@ from fedjax_sparse.simulation import programs
 
 
 def resume(
-    out: Path, command: Sequence[str], cluster: Cluster = ALONE, chunk: int | Literal["auto"] | None = None
+    out: Path,
+    command: Sequence[str],
+    cluster: Cluster = ALONE,
+    *,
+    chunk: int | Literal["auto"] | None = None,
+    rounds: int | None = None,
 ) -> int:
     """Goes on with a run that was stopped or killed, bit for bit as if it never had been.
 
@@ -29,13 +35,15 @@ def resume(
         cluster: The processes that share the run.
         chunk: Clients trained at once from here on, which changes only rounding; None for as many as before. The
             run's configuration stays what it was.
+        rounds: A later last round, also of a run that is finished; None for the one it has. It goes into the run's
+            configuration.
 
     Returns:
         The exit code, as of `run`.
 
     Raises:
         UsageError: There is no run here, another process is writing it, its configuration was changed, its checkpoints
-            were removed, or all of its seeds have diverged.
+            were removed, all of its seeds have diverged, or it cannot be made longer.
         RunError: No checkpoint can be read.
     """
     if (whole := run_folder.run_of_seed(out)) is not None:
@@ -46,21 +54,27 @@ def resume(
         if here != out:
             run_folder.copy_to_read(out, here)
         meshes.anywhere(False)  # nobody changes the folder before all have read it
-        return _resume(here, command, chunk)
+        return _resume(here, command, chunk, rounds)
 
 
-def _resume(out: Path, command: Sequence[str], chunk: int | Literal["auto"] | None) -> int:
+def _resume(
+    out: Path, command: Sequence[str], chunk: int | Literal["auto"] | None, rounds: int | None
+) -> int:
     table, folders = run_folder.open_run(out)
     recorder = Recorder(folders, table)
     step = recorder.last_step(say)
     if not recorder.running:
         raise UsageError(f"cannot resume {out}: all of its seeds have diverged")
     config = configs.from_toml_dict(table)
+    if rounds is not None:
+        config = lengthened(config, rounds)
     if chunk is not None:
         config = dataclasses.replace(config, chunk=chunk)
     with doing(f"loading {config.dataset}"):
         experiment = build(config)
     start = recorder.restore(step, programs.state_shapes(experiment.algorithm, experiment.setting), say)
+    if config.rounds != table["rounds"]:
+        recorder = Recorder(folders, run_folder.lengthen(out, config.rounds))
     for folder in folders:
         folder.update_manifest(resumed=[*command])
     say(f"resuming {out} after round {start.round if start else 0}")

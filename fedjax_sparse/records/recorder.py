@@ -148,6 +148,8 @@ class Recorder:
         """The first value of the configuration that a checkpoint was not made with, in words."""
         old = _flat(checkpoints.read_extra(folder.checkpoints, step)["config"])
         new = _flat(self._table)
+        if old["rounds"] in folder.manifest().get("rounds_before", []):
+            old["rounds"] = new["rounds"]
         for key in sorted({*old, *new}):
             if old.get(key) != new.get(key):
                 return f"{key} = {old.get(key)!r}, but config.toml has {key} = {new.get(key)!r}"

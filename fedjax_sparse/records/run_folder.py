@@ -13,19 +13,15 @@ A run of several seeds is one program but as many folders: each OUT/seed_<s>/ is
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import dataclasses
 import datetime
-import io
 import json
 import math
-import os
 import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -37,6 +33,7 @@ from fedjax_sparse import errors
 from fedjax_sparse.config.run_config import read as read_toml
 from fedjax_sparse.errors import RunError, UsageError
 from fedjax_sparse.records.claims import LOCK
+from fedjax_sparse.records.writing import csv_lines, replace, writing
 
 CONFIG = "config.toml"
 MANIFEST = "manifest.json"
@@ -56,7 +53,7 @@ class RunFolder:
 
     Attributes:
         path: Where it lies.
-        sinks: Called in turn with every row that has been recorded, such as `csv_sink` and `tensorboard_sink`.
+        sinks: Called in turn with every row that has been recorded, see `sinks`.
     """
 
     path: Path
@@ -78,7 +75,7 @@ class RunFolder:
         """
         plain = _plain(row)
         line = _line(plain)
-        with _writing(self.path / METRICS) as path, path.open("ab", buffering=0) as file:
+        with writing(self.path / METRICS) as path, path.open("ab", buffering=0) as file:
             if file.write(line) < len(line):
                 raise OSError("the disk is full")
         for sink in self.sinks:
@@ -106,8 +103,8 @@ class RunFolder:
         Sinks are attached afterwards, so that they start from what is left.
         """
         kept = [row for row in self.rows() if row["round"] <= after_round]
-        with _writing(self.path / METRICS) as path:
-            _replace(path, b"".join(map(_line, kept)))
+        with writing(self.path / METRICS) as path:
+            replace(path, b"".join(map(_line, kept)))
 
     def manifest(self) -> dict[str, Any]:
         """What `manifest.json` says.
@@ -129,8 +126,8 @@ class RunFolder:
     def update_manifest(self, **fields: Any) -> None:
         """Sets fields of `manifest.json`, all at once."""
         content = self.manifest() | fields
-        with _writing(self.path / MANIFEST) as path:
-            _replace(path, _document(content))
+        with writing(self.path / MANIFEST) as path:
+            replace(path, _document(content))
 
     def set_status(self, status: str) -> None:
         """Records how the run stands: "running", or how it ended ("finished", "interrupted", ...) and when."""
@@ -205,6 +202,21 @@ def run_of_seed(folder: Path) -> Path | None:
     return out if is_seed else None
 
 
+def lengthen(out: Path, rounds: int) -> dict[str, Any]:
+    """Writes a later last round into the configuration of a run; manifests keep the ones before it, as `rounds_before`.
+
+    Returns:
+        The new configuration, as TOML tables.
+    """
+    config, folders = open_run(out)
+    for folder in dict.fromkeys([*(each.path for each in folders), out]):  # last the one that speaks for all
+        own, run = read_toml(folder / CONFIG), RunFolder(folder)
+        run.update_manifest(rounds_before=[*run.manifest().get("rounds_before", []), own["rounds"]])
+        with writing(folder / CONFIG) as path:
+            replace(path, tomli_w.dumps({**own, "rounds": rounds}).encode())
+    return {**config, "rounds": rounds}
+
+
 def copy_to_read(out: Path, to: Path) -> None:
     """Copies what a further process of a cluster needs to resume a run: all but figures and sinks.
 
@@ -237,62 +249,8 @@ def write_clients(folder: Path, class_counts: np.ndarray) -> None:
     sizes = class_counts.reshape(clients, -1).sum(axis=1)
     header = ["client", "examples", *(f"class_{k}" for k in range(per_class.shape[1]))]
     table = np.column_stack([np.arange(clients), sizes, per_class])
-    with _writing(folder / CLIENTS) as path:
-        _replace(path, _csv([header, *table.tolist()]))
-
-
-def csv_sink(folder: RunFolder) -> Sink:
-    """Keeps `metrics.csv` the same as `metrics.jsonl`: made from it now, and again when a row has a new column."""
-    columns: dict[str, None] = {}
-
-    def rewrite() -> None:
-        rows = folder.rows()
-        columns.update(dict.fromkeys(name for row in rows for name in row))
-        with _writing(folder.path / "metrics.csv") as path:
-            _replace(path, _csv([list(columns), *([row.get(name) for name in columns] for row in rows)]))
-
-    def write(row: Row) -> None:
-        if row.keys() - columns.keys():
-            rewrite()
-            return
-        with _writing(folder.path / "metrics.csv") as path, path.open("ab") as file:
-            file.write(_csv([[row.get(name) for name in columns]]))
-
-    rewrite()
-    return write
-
-
-def tensorboard_sink(folder: RunFolder) -> Sink:
-    """Keeps every number as a TensorBoard scalar: anew from `metrics.jsonl` now, then row by row.
-
-    Raises:
-        UsageError: As `tensorboard_writer`.
-    """
-    writer = tensorboard_writer()(str(folder.path / "tensorboard"), purge_step=0, flush_secs=5)
-
-    def write(row: Row) -> None:
-        for name, value in row.items():
-            if name != "round" and isinstance(value, int | float):
-                writer.add_scalar(name, float(value), row["round"])
-
-    for row in folder.rows():
-        write(row)
-    return write
-
-
-def tensorboard_writer() -> type:
-    """What writes for TensorBoard.
-
-    Raises:
-        UsageError: tensorboardX is not installed.
-    """
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise UsageError(
-            "TensorBoard needs another package: pip install 'fedjax-sparse[tensorboard]'"
-        ) from error
-    return SummaryWriter
+    with writing(folder / CLIENTS) as path:
+        replace(path, csv_lines([header, *table.tolist()]))
 
 
 def _folders(out: Path, seeds: Sequence[int]) -> list[RunFolder]:
@@ -301,8 +259,8 @@ def _folders(out: Path, seeds: Sequence[int]) -> list[RunFolder]:
 
 def _write_heads(folder: Path, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
     # Where the locale knows no UTF-8, paths come with its bytes as surrogates.
-    _replace(folder / CONFIG, tomli_w.dumps(config).encode(errors="surrogateescape"))
-    _replace(folder / MANIFEST, _document(manifest))
+    replace(folder / CONFIG, tomli_w.dumps(config).encode(errors="surrogateescape"))
+    replace(folder / MANIFEST, _document(manifest))
 
 
 def _manifest(seeds: Sequence[int], command: Sequence[str]) -> dict[str, Any]:
@@ -361,12 +319,6 @@ def _document(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, indent=2).encode() + b"\n"
 
 
-def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
-
-
 def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         row = json.loads(line)
@@ -375,22 +327,3 @@ def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
     if not isinstance(row, dict) or type(row.get("round")) is not int:
         raise RunError(f"{path} is damaged: line {number} has no round")
     return row
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader, even after a crash, meets the old content or the new, never a part."""
-    scratch = path.with_name(f"{path.name}.unfinished")
-    with scratch.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[Path]:
-    """Turns what the operating system has against writing a file into a `RunError`."""
-    try:
-        yield path
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -408,6 +409,33 @@ def test_a_full_disk_leaves_what_was_there(saved: Path, monkeypatch: pytest.Monk
         checkpoints.save(saved, 15, make_state(15), {})
     assert restore(saved)[0] == 10
     assert sorted(entry.name for entry in saved.iterdir()) == ["10", "5"]
+
+
+FILL = """
+import pathlib, resource, sys
+import numpy as np
+from fedjax_sparse.records import checkpoints
+folder = pathlib.Path(sys.argv[1])
+checkpoints.save(folder, 1, {"a": np.arange(1000)}, {})
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    checkpoints.save(folder, 2, {"a": np.arange(1000), "b": np.ones(20_000)}, {})
+except Exception as error:
+    print(f"{type(error).__name__}: {error}")
+"""
+
+
+def test_a_disk_that_is_full_in_the_middle_is_one_line(tmp_path: Path) -> None:
+    """No file may grow beyond a size: the second checkpoint fails while its arrays are written."""
+    command = [sys.executable, "-c", FILL, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert re.fullmatch(
+        rf"RunError: cannot write checkpoint {re.escape(str(tmp_path))}/2 \(.*\); those before it are kept\n",
+        done.stdout,
+    )
+    assert [entry.name for entry in tmp_path.iterdir()] == ["1"]
+    assert checkpoints.restore(tmp_path, {"a": np.zeros(1000, int)})[0] == 1
 
 
 def test_a_folder_that_cannot_be_made_is_a_failed_run(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
-"""The run folder: created whole or refused, rows that survive a kill, sinks that never disagree with them."""
+"""The run folder: created whole or refused, rows that survive a kill."""
 
 from __future__ import annotations
 
-import csv
 import json
 import resource
 import shutil
@@ -372,84 +371,6 @@ def test_clients_with_classes(tmp_path: Path) -> None:
 def test_clients_without_classes(tmp_path: Path) -> None:
     run_folder.write_clients(tmp_path, np.array([7, 2]))
     assert (tmp_path / "clients.csv").read_text() == "client,examples\n0,7\n1,2\n"
-
-
-def read_csv(folder: RunFolder) -> list[dict[str, str]]:
-    with (folder.path / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_the_csv_file_says_what_the_rows_say(folder: RunFolder) -> None:
-    folder.sinks.append(run_folder.csv_sink(folder))
-    folder.append({"round": 5, "train_loss": 0.1, "note": 'a, "b"'})
-    folder.append({"round": 10, "train_loss": float("nan")})
-    assert read_csv(folder) == [
-        {"round": "5", "train_loss": "0.1", "note": 'a, "b"'},
-        {"round": "10", "train_loss": "", "note": ""},
-    ]
-    folder.append({"round": 15, "server_density": 0.5})
-    assert [row["server_density"] for row in read_csv(folder)] == ["", "", "0.5"]
-
-
-def test_the_csv_file_of_a_resumed_run_starts_from_its_rows(folder: RunFolder) -> None:
-    folder.sinks.append(run_folder.csv_sink(folder))
-    for t in (5, 10, 15):
-        folder.append({"round": t})
-    _, (resumed,) = run_folder.open_run(folder.path)
-    resumed.truncate(5)
-    resumed.sinks.append(run_folder.csv_sink(resumed))
-    assert [row["round"] for row in read_csv(resumed)] == ["5"]
-    resumed.append({"round": 10})
-    assert [row["round"] for row in read_csv(resumed)] == ["5", "10"]
-
-
-class FakeWriter:
-    """Stands in for tensorboardX, which is optional."""
-
-    made: list[FakeWriter]
-
-    def __init__(self, logdir: str, purge_step: int, flush_secs: int) -> None:
-        self.logdir, self.purge_step = logdir, purge_step
-        self.scalars: list[tuple[str, float, int]] = []
-        FakeWriter.made.append(self)
-
-    def add_scalar(self, name: str, value: float, step: int) -> None:
-        assert type(value) is float  # it cannot take the integers beyond 64 bits
-        self.scalars.append((name, value, step))
-
-
-def test_tensorboard_gets_every_number(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    FakeWriter.made = []
-    monkeypatch.setitem(sys.modules, "tensorboardX", types.SimpleNamespace(SummaryWriter=FakeWriter))
-    folder.append({"round": 5, "train_loss": 1.0})
-    folder.sinks.append(run_folder.tensorboard_sink(folder))
-    folder.append({"round": 10, "train_loss": 0.5, "flops": 10**30, "note": "x", "grad_norm": float("nan")})
-    (writer,) = FakeWriter.made
-    assert Path(writer.logdir).parent == folder.path
-    assert writer.purge_step == 0  # what the run wrote before it was resumed
-    assert writer.scalars == [("train_loss", 1.0, 5), ("train_loss", 0.5, 10), ("flops", 1e30, 10)]
-
-
-def test_tensorboard_writes_real_events(folder: RunFolder) -> None:
-    pytest.importorskip("tensorboardX", reason="needs the extra fedjax-sparse[tensorboard]")
-    code = """
-import sys, pathlib
-from fedjax_sparse.records import run_folder
-folder = run_folder.RunFolder(pathlib.Path(sys.argv[1]))
-folder.sinks.append(run_folder.tensorboard_sink(folder))
-folder.append({"round": 5, "train_loss": 0.5, "flops": 10**30})
-"""
-    subprocess.run([sys.executable, "-c", code, str(folder.path)], check=True)
-    (events,) = (folder.path / "tensorboard").iterdir()
-    assert b"train_loss" in events.read_bytes()
-    assert b"flops" in events.read_bytes()
-
-
-def test_tensorboard_that_is_missing_is_named(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(UsageError) as error:
-        run_folder.tensorboard_sink(folder)
-    assert "fedjax-sparse[tensorboard]" in one_line(error)
 
 
 def test_files_are_replaced_whole(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

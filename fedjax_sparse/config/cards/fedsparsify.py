@@ -100,6 +100,7 @@ ENTRIES = (
         role="system",
         references=("stripelis2022fedsparsify",),
         sparse=("server", "deployed"),
+        follows_length=True,
     ),
     Entry(
         name="fedsparsify-local",
@@ -111,6 +112,7 @@ ENTRIES = (
         references=("stripelis2022fedsparsify",),
         sparse=("upload", "server", "deployed"),
         reconstructed_options=("--fine-tuning-epochs",),
+        follows_length=True,
     ),
     Entry(
         name="random-pruning",
@@ -120,6 +122,7 @@ ENTRIES = (
         system="FedSparsify",
         references=("stripelis2022fedsparsify",),
         sparse=("server", "deployed"),
+        follows_length=True,
     ),
     Entry(
         name="one-shot-pruning",
@@ -129,5 +132,6 @@ ENTRIES = (
         system="FedSparsify",
         references=("stripelis2022fedsparsify",),
         sparse=("server", "deployed"),
+        follows_length=True,
     ),
 )
