@@ -211,7 +211,11 @@ def client_sgd(
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
 ) -> optax.GradientTransformation:
-    """SGD as PyTorch orders it: clip the gradient's global norm, add weight decay, then momentum."""
+    """SGD as PyTorch orders it: clip the gradient's global norm, add weight decay, then momentum.
+
+    A gradient of norm g is clipped by the factor clip_norm / g, so that its norm is `clip_norm`; PyTorch has
+    clip_norm / (g + 1e-6), which makes it a little smaller.
+    """
     parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm is not None else []
     if weight_decay:
         parts.append(optax.add_decayed_weights(weight_decay))

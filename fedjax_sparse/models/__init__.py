@@ -31,7 +31,7 @@ class Card(NamedTuple):
 # Where kernels and biases start, an option of every model; see `fedjax_sparse.models.initializers`.
 INITS = ("own", "glorot", "he", "lecun", "torch")
 _GROUP_OR_BATCH = ("group", "batch")
-_VGG = {"norm": ("batch", "group", "none"), "hidden": ()}
+_VGG = {"norm": ("batch", "group", "none"), "hidden": (), "unbiased": False}
 
 MODELS: dict[str, Card] = {
     "linear": Card(
@@ -49,19 +49,22 @@ MODELS: dict[str, Card] = {
     "femnist_cnn": Card("LEAF's CNN for FEMNIST: 28x28x1, 62 classes", "cnn:femnist_cnn", 6_603_710),
     "pfl_cnn": Card("pfl-research's CNN for CIFAR-10", "cnn:pfl_cnn", 1_626_442),
     "cifar_cnn": Card(
-        "six convolutions with BatchNorm; CIFAR-10, as in FedSparsify", "cnn:cifar_cnn", 1_609_930
+        "six convolutions with BatchNorm; CIFAR-10, as in FedSparsify",
+        "cnn:cifar_cnn",
+        1_609_930,
+        options={"unbiased": False},
     ),
     "resnet18": Card(
         "ResNet-18 with a 3x3 stem; CIFAR-10",
         "resnet:resnet18",
         11_173_962,
-        options={"norm": _GROUP_OR_BATCH},
+        options={"norm": _GROUP_OR_BATCH, "unbiased": False},
     ),
     "resnet20": Card(
         "ResNet-20 with parameter-free shortcuts; CIFAR-10",
         "resnet:resnet20",
         269_722,
-        options={"norm": _GROUP_OR_BATCH},
+        options={"norm": _GROUP_OR_BATCH, "unbiased": False},
     ),
     "vgg11": Card("VGG-11 with one dense layer; CIFAR-10", "vgg:vgg11", 9_231_114, options=_VGG),
     "vgg16": Card(

@@ -94,7 +94,16 @@ def pfl_cnn(input_shape: tuple[int, ...], classes: int, *, dtype: Any = jnp.floa
     return model.from_network("pfl_cnn", PflCNN(classes, dtype), input_shape)
 
 
-def cifar_cnn(input_shape: tuple[int, ...], classes: int, *, dtype: Any = jnp.float32) -> model.Model:
-    """FedSparsify's network for CIFAR-10 (arXiv:2204.12430): 1,609,930 parameters, BatchNorm's included."""
+def cifar_cnn(
+    input_shape: tuple[int, ...], classes: int, *, dtype: Any = jnp.float32, unbiased: bool = False
+) -> model.Model:
+    """FedSparsify's network for CIFAR-10 (arXiv:2204.12430): 1,609,930 parameters, BatchNorm's included.
+
+    Args:
+        input_shape: (height, width, channels), at least 8x8.
+        classes: Number of outputs.
+        dtype: Of parameters and computation.
+        unbiased: BatchNorm's running variances, as in the paper's Keras, see `layers.Network.batch_norm`.
+    """
     model.require_image("cifar_cnn", input_shape, 8)
-    return model.from_network("cifar_cnn", CifarCNN(classes, dtype), input_shape)
+    return model.from_network("cifar_cnn", CifarCNN(classes, dtype, unbiased=unbiased), input_shape)

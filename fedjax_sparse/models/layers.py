@@ -361,11 +361,13 @@ class Network(nn.Module):
         classes: Number of outputs.
         dtype: Of parameters and computation.
         ops: What the layers call.
+        unbiased: Whether BatchNorm's running variances are averages of unbiased variances of batches.
     """
 
     classes: int
     dtype: Any = jnp.float32
     ops: Ops = DEFAULT
+    unbiased: bool = False
 
     def dense(self, x: jax.Array, features: int, **options) -> jax.Array:
         """A dense layer on [..., I]."""
@@ -377,9 +379,21 @@ class Network(nn.Module):
         return Conv(*shape, dtype=self.dtype, ops=self.ops, **options)(x)
 
     def batch_norm(self, x: jax.Array, train: bool, mask: jax.Array | None, **options) -> jax.Array:
-        """BatchNorm on [B, H, W, C]; examples whose `mask` (bool[B]) is False stay out of the statistics."""
+        """BatchNorm on [B, H, W, C]; examples whose `mask` (bool[B]) is False stay out of the statistics.
+
+        A batch is normalised by its biased variance, over n = examples times positions. The same enters the running
+        one, that of evaluation, as in Flax; with `unbiased`, n / (n - 1) of it, as in PyTorch and, on images, Keras.
+        """
         norm = nn.BatchNorm(not train, dtype=self.dtype, param_dtype=self.dtype, **options)
-        return norm(x, mask=None if mask is None else mask.reshape(-1, 1, 1, 1))
+        before = norm.get_variable("batch_stats", "var")
+        y = norm(x, mask=None if mask is None else mask.reshape(-1, 1, 1, 1))
+        if train and self.unbiased:
+            examples = x.shape[0] if mask is None else jnp.sum(mask)
+            n = examples * x.shape[1] * x.shape[2]
+            kept = options["momentum"] * before
+            new = norm.get_variable("batch_stats", "var") - kept
+            norm.put_variable("batch_stats", "var", kept + new * (n / jnp.maximum(n - 1, 1)))
+        return y
 
     def group_norm(self, x: jax.Array, groups: int) -> jax.Array:
         """GroupNorm on [B, H, W, C]."""

@@ -62,7 +62,12 @@ class ResNet(Network):
 
 
 def resnet18(
-    input_shape: tuple[int, ...], classes: int, *, dtype: Any = jnp.float32, norm: Norm = "group"
+    input_shape: tuple[int, ...],
+    classes: int,
+    *,
+    dtype: Any = jnp.float32,
+    norm: Norm = "group",
+    unbiased: bool = False,
 ) -> model.Model:
     """ResNet-18 with a 3x3 stem and no first pooling: 11,173,962 parameters for 10 classes.
 
@@ -71,13 +76,19 @@ def resnet18(
         classes: Number of outputs.
         dtype: Of parameters and computation.
         norm: "group" (32 groups) or "batch".
+        unbiased: BatchNorm's running variances, as in PyTorch, see `layers.Network.batch_norm`.
     """
     model.require_image("resnet18", input_shape, 1)
-    return model.from_network("resnet18", ResNet(classes, dtype, norm=norm), input_shape)
+    return model.from_network("resnet18", ResNet(classes, dtype, norm=norm, unbiased=unbiased), input_shape)
 
 
 def resnet20(
-    input_shape: tuple[int, ...], classes: int, *, dtype: Any = jnp.float32, norm: Norm = "group"
+    input_shape: tuple[int, ...],
+    classes: int,
+    *,
+    dtype: Any = jnp.float32,
+    norm: Norm = "group",
+    unbiased: bool = False,
 ) -> model.Model:
     """ResNet-20 for CIFAR with parameter-free shortcuts (option A): 269,722 parameters for 10 classes.
 
@@ -86,7 +97,10 @@ def resnet20(
         classes: Number of outputs.
         dtype: Of parameters and computation.
         norm: "group" (8 groups, the narrowest stage having 16 channels) or "batch".
+        unbiased: BatchNorm's running variances, as in PyTorch, see `layers.Network.batch_norm`.
     """
     model.require_image("resnet20", input_shape, 1)
-    network = ResNet(classes, dtype, widths=(16, 32, 64), blocks=3, norm=norm, groups=8, project=False)
+    network = ResNet(
+        classes, dtype, widths=(16, 32, 64), blocks=3, norm=norm, groups=8, project=False, unbiased=unbiased
+    )
     return model.from_network("resnet20", network, input_shape)

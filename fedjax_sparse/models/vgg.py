@@ -46,9 +46,9 @@ class VGG(Network):
         return self.dense(x, self.classes)
 
 
-def _vgg(name, depths, input_shape, classes, dtype, norm, hidden):
+def _vgg(name, depths, input_shape, classes, dtype, norm, hidden, unbiased):
     model.require_image(name, input_shape, 32)
-    network = VGG(classes, dtype, depths=depths, norm=norm, hidden=tuple(hidden))
+    network = VGG(classes, dtype, depths=depths, norm=norm, hidden=tuple(hidden), unbiased=unbiased)
     return model.from_network(name, network, input_shape)
 
 
@@ -59,6 +59,7 @@ def vgg11(
     dtype: Any = jnp.float32,
     norm: Norm = "batch",
     hidden: Sequence[int] = (),
+    unbiased: bool = False,
 ) -> model.Model:
     """VGG-11: 9,231,114 parameters for 10 classes; 28,144,010 with norm="none", hidden=(4096, 4096), as in FLARE.
 
@@ -68,8 +69,9 @@ def vgg11(
         dtype: Of parameters and computation.
         norm: "batch", "group" (32 groups) or "none".
         hidden: Sizes of hidden dense layers, each followed by dropout of one half.
+        unbiased: BatchNorm's running variances, as in Keras, see `layers.Network.batch_norm`.
     """
-    return _vgg("vgg11", (1, 1, 2, 2, 2), input_shape, classes, dtype, norm, hidden)
+    return _vgg("vgg11", (1, 1, 2, 2, 2), input_shape, classes, dtype, norm, hidden, unbiased)
 
 
 def vgg16(
@@ -79,9 +81,10 @@ def vgg16(
     dtype: Any = jnp.float32,
     norm: Norm = "batch",
     hidden: Sequence[int] = (),
+    unbiased: bool = False,
 ) -> model.Model:
     """VGG-16: 14,774,436 parameters for 100 classes, as in FedSparsify (arXiv:2204.12430), there with init=glorot.
 
     33,638,218 for 10 classes with norm="none", hidden=(4096, 4096), as in FLARE. Arguments as for `vgg11`.
     """
-    return _vgg("vgg16", (2, 2, 3, 3, 3), input_shape, classes, dtype, norm, hidden)
+    return _vgg("vgg16", (2, 2, 3, 3, 3), input_shape, classes, dtype, norm, hidden, unbiased)

@@ -391,3 +391,18 @@ def test_a_list_option_takes_a_single_number_too(hidden, size):
 def test_an_option_of_another_type_is_refused():
     with pytest.raises(UsageError, match="option hidden of model mlp = 'wide'"):
         build("mlp", (4,), 3, hidden="wide")
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+def test_running_variances_of_batch_norm(unbiased):
+    """Of four examples one is padding: n = 3 x 8 x 8 behind the first convolution."""
+    model = small("resnet", norm="batch", unbiased=unbiased)
+    x, mask = jnp.asarray(np.random.default_rng(0).normal(size=(4, 8, 8, 1)), jnp.float32), jnp.arange(4) < 3
+    variables = start(model)
+    _, stats = model.apply(variables, x, train=True, mask=mask)
+    kernel = variables.params["Conv_0"]["kernel"]
+    y = jax.lax.conv_general_dilated(
+        x[:3], kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    of_batch = np.var(np.asarray(y, np.float64), axis=(0, 1, 2), ddof=int(unbiased))
+    np.testing.assert_allclose(stats["BatchNorm_0"]["var"], 0.9 + 0.1 * of_batch, rtol=1e-5)
