@@ -21,7 +21,7 @@ class OneClientSaliency(Hyperparameters):
         "what may be pruned: kernels, everything but norms (official code of SNIP), or all (of GraSP)",
     )
     saliency_mode: Literal["eval", "train"] = option(
-        "eval", "whether dropout and batch statistics are off (official code) or on when weights are scored"
+        "eval", "whether dropout and batch statistics are off or on when weights are scored", paper="eval"
     )
     keep_ties: bool = option(False, "keep every entry as large as the smallest one kept (official code)")
     mask_from_values: bool = option(
