@@ -9,7 +9,7 @@ from typing import Any, Literal
 from fedjax_sparse.config.options import Options
 
 LOCAL_WORK = ("local_epochs", "local_steps")
-SERVER_OPTIMIZER = ("server_opt", "server_lr", "server_momentum")
+SERVER_OPTIMIZER = ("server_opt", "server_lr", "server_momentum", "server_decay", "server_tau")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ NEEDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "restart_momentum": ("client_momentum", bool),
     "clip_living": ("clip_norm", bool),
     "server_momentum": ("server_opt", lambda name: name != "sgd"),
+    "server_decay": ("server_opt", lambda name: name.startswith(("adam", "yogi"))),
+    "server_tau": ("server_opt", lambda name: name.startswith(("adagrad", "adam", "yogi"))),
     "activation_floor": ("activation_pruning", bool),
     "cached_thresholds": ("activation_pruning", bool),
 }

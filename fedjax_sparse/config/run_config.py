@@ -161,7 +161,15 @@ class RunConfig(Options):
     )
     server_lr: float = option(1.0, "learning rate of the server", allowed=POSITIVE)
     server_momentum: float | None = option(
-        None, "momentum of that optimizer; by default 0.9, or 0 for adagrad", allowed=FRACTION
+        None, "momentum of that optimizer, b1; by default 0.9, or 0 for adagrad", allowed=FRACTION
+    )
+    server_decay: float | None = option(
+        None, "decay of the second moment, b2; by default 0.99, or what the code named has", allowed=FRACTION
+    )
+    server_tau: float | None = option(
+        None,
+        "tau, added to the root of the second moment; by default 1e-3, or what the code named has",
+        allowed=POSITIVE,
     )
 
     encoding: str = option("smallest", f"how messages are counted in bytes: {', '.join(prices.ENCODINGS)}")

@@ -98,6 +98,8 @@ def build(config: RunConfig) -> Experiment:
         server_opt=config.server_opt,
         server_lr=config.server_lr,
         server_momentum=config.server_momentum,
+        server_decay=config.server_decay,
+        server_tau=config.server_tau,
         augment=config.augment,
         encoding=config.encoding,
         chunk=None if config.chunk == "auto" else config.chunk,

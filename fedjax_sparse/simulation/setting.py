@@ -83,6 +83,8 @@ def make_setting(
     server_opt: str = "sgd",
     server_lr: float = 1.0,
     server_momentum: float | None = None,
+    server_decay: float | None = None,
+    server_tau: float | None = None,
     augment: bool = False,
     encoding: str = "smallest",
     chunk: int | None = None,
@@ -112,7 +114,9 @@ def make_setting(
         epoch_lr_schedule: How it changes over the local epochs of each round, in the same words.
         server_opt: Name of its optimiser, see `fedjax_sparse.server.fedopt`.
         server_lr: The server's learning rate.
-        server_momentum: Its momentum, b1; None for what its optimiser usually has.
+        server_momentum: Its b1; here and below, None is for what this optimiser usually has.
+        server_decay: Its b2.
+        server_tau: Its tau.
         augment: Whether training images are cropped and flipped at random.
         encoding: In which bytes are counted, see `fedjax_sparse.costs.prices.ENCODINGS`.
         chunk: Clients that are vmapped together, on each device at most its share of the cohort; None chooses 1 on
@@ -170,7 +174,7 @@ def make_setting(
         plan=plan,
         client_rate=rate,
         over_clients=make_over_clients(chunk, mesh),
-        server_optimizer=fedopt.make(server_opt, server_lr, server_momentum),
+        server_optimizer=fedopt.make(server_opt, server_lr, server_momentum, server_decay, server_tau),
         params=variables.params,
         kinds=model.kinds,
         stats_size=trees.size(variables.stats),

@@ -21,6 +21,16 @@ def notes(algorithm: str = "fedavg", **stated) -> list[str]:
         ),
         ("fedavg", {"client_nesterov": True}, "--client-nesterov has no effect with --client-momentum 0.0"),
         ("fedavg", {"server_momentum": 0.5}, "--server-momentum has no effect with --server-opt sgd"),
+        (
+            "fedavg",
+            {"server_opt": "momentum", "server_tau": 0.1},
+            "--server-tau has no effect with --server-opt momentum",
+        ),
+        (
+            "fedavg",
+            {"server_opt": "adagrad", "server_decay": 0.9},
+            "--server-decay has no effect with --server-opt adagrad",
+        ),
         ("ssfl", {"clip_living": True}, "--clip-living has no effect with --clip-norm none"),
         (
             "sparsyfed",
@@ -57,6 +67,7 @@ def test_what_has_no_effect_is_noted(algorithm, stated, note):
         ("fedavg", {"partition": "power-law", "alpha": 1.0}),
         ("fedavg", {"client_nesterov": True, "client_momentum": 0.9}),
         ("fedavg", {"server_momentum": 0.5, "server_opt": "adam"}),
+        ("fedavg", {"server_opt": "yogi-tff", "server_decay": 0.9, "server_tau": 0.1}),
         ("fedavg", {"rounds": 30, "lr_schedule": "step:0.1@20,29"}),
         ("fedavg", {"rounds": 700, "lr_schedule": "exponential:0.02@500"}),
         ("fedavg", {"rounds": 30, "lr_schedule": "cosine"}),
