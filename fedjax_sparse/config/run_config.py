@@ -45,6 +45,7 @@ SEED = Range(low=0, high=MAX_SEED)
 # A run holds a rate for each round, and the order of every local pass.
 ROUNDS, LOCAL_EPOCHS, LOCAL_STEPS = Range(1, 10**6), Range(1, 10**5), Range(1, 10**6)
 CLIENTS, SEEDS = Range(1, 10**7), Range(1, 10**4)
+USUAL_CLIENTS = 20
 FRACTION = Range(low=0, high=1, high_open=True)
 
 
@@ -116,7 +117,11 @@ class RunConfig(Options):
     classes_per_client: int = option(2, "classes that a client holds (shards, classes)", allowed=AT_LEAST_ONE)
     partition_seed: int = option(0, "seed of the partition alone", allowed=SEED)
 
-    clients: int = option(20, "clients in the population, N", allowed=CLIENTS)
+    clients: int | Literal["auto"] = option(
+        "auto",
+        f"clients in the population, N; auto: {USUAL_CLIENTS}, or all owners of a natural partition",
+        allowed=CLIENTS,
+    )
     cohort_size: int | Literal["all"] = option(
         10, "clients invited to a round, C, or all", allowed=AT_LEAST_ONE
     )
@@ -205,12 +210,20 @@ class RunConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.clients == "auto" and self.partition != "natural":
+            object.__setattr__(self, "clients", USUAL_CLIENTS)
         check(self)
 
     @property
     def places(self) -> int:
-        """C as a number."""
-        return self.clients if self.cohort_size == "all" else self.cohort_size
+        """C as a number, once that of the clients is known."""
+        return self.population if self.cohort_size == "all" else self.cohort_size
+
+    @property
+    def population(self) -> int:
+        """N as a number, once it is known: the owners of a natural partition are counted in the data."""
+        assert self.clients != "auto"
+        return self.clients
 
 
 def check(config: RunConfig) -> None:
@@ -242,16 +255,22 @@ def check(config: RunConfig) -> None:
             f"--epoch-lr-schedule = {config.epoch_lr_schedule!r} is not valid with {config.algorithm}, "
             "whose control variates need one step size in a round; allowed: constant"
         )
-    if config.places > config.clients:
+    if config.clients != "auto":
+        _check_cohort(config)
+
+
+def _check_cohort(config: RunConfig) -> None:
+    """Checks who takes part among clients whose number is known."""
+    if config.places > config.population:
         raise errors.UsageError(
             f"--cohort-size = {config.cohort_size} is more than --clients = {config.clients}; "
-            f"allowed: 1 to {config.clients}, or all"
+            f"allowed: 1 to {config.population}, or all"
         )
     sampling.make(
         config.participation,
-        clients=config.clients,
+        clients=config.population,
         cohort_size=config.places,
-        sizes=np.ones(config.clients, np.int64),
+        sizes=np.ones(config.population, np.int64),
         dropout=config.dropout,
     )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedjax_sparse.data import raw, tables, text
+from fedjax_sparse.data import own, raw, tables, text
 from fedjax_sparse.data.arrays import Task
 from fedjax_sparse.data.files import Format
 from fedjax_sparse.data.labels import Wanted
@@ -159,21 +159,21 @@ DATASETS: dict[str, Entry] = {
     "femnist": Entry(
         "28x28 grey handwritten digits and letters (LEAF), 62 classes",
         "femnist",
-        tables.npz("femnist.npz"),
+        own.npz("femnist.npz"),
         made_of=f"LEAF's FEMNIST: {_ARRAYS}; x uint8 [M, 28, 28]",
         classes=62,
     ),
     "speech_commands": Entry(
         "32x32 spectrograms of spoken words, 35 classes",
         "speech_commands",
-        tables.npz("speech_commands.npz"),
+        own.npz("speech_commands.npz"),
         made_of=f"Speech Commands v0.02: {_ARRAYS}; x uint8 [M, 32, 32], one spectrogram to an utterance",
         classes=35,
     ),
     "tiny_imagenet": Entry(
         "64x64 colour photographs, 200 classes",
         "tiny_imagenet",
-        tables.npz("tiny_imagenet.npz"),
+        own.npz("tiny_imagenet.npz"),
         made_of=f"Tiny-ImageNet-200: {_ARRAYS}; x uint8 [M, 64, 64, 3], its validation images for testing",
         classes=200,
     ),

@@ -8,7 +8,7 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from fedjax_sparse.data import cache, labels, synthetic, tables, tfds
+from fedjax_sparse.data import cache, labels, own, synthetic, tables, tfds
 from fedjax_sparse.data.arrays import Dataset, Task
 from fedjax_sparse.data.catalogue import DATASETS, Entry, known_task
 from fedjax_sparse.data.files import Arrays, existing, read_file
@@ -59,7 +59,7 @@ def load(
         return synthetic.load(name)
     if name.endswith(".npz"):  # not cached: it is as quick, and what is wrong with it must be said each time
         path, entry = existing(Path(name).expanduser()), Entry("an npz file", task=None)
-        arrays = _read(_Source([path], lambda: tables.parse_npz(read_file(path))), entry)
+        arrays = _read(_Source([path], lambda: own.parse_npz(read_file(path))), entry)
         return _dataset(name, arrays, entry, task, leaning)
     if name == "digits":
         entry, source = DATASETS[name], _Source([], _digits)

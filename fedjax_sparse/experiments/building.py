@@ -11,7 +11,7 @@ import numpy as np
 from fedjax_sparse import errors
 from fedjax_sparse.clients import state_store
 from fedjax_sparse.config import registry
-from fedjax_sparse.config.run_config import RunConfig
+from fedjax_sparse.config.run_config import USUAL_CLIENTS, RunConfig
 from fedjax_sparse.data import client_test, datasets
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.devices import compilation_cache, meshes
@@ -56,13 +56,14 @@ def build(config: RunConfig) -> Experiment:
         UsageError: The data set, the partition or the model cannot be had as configured.
     """
     _set_up_jax(config)
-    count = meshes.choose(config.devices, config.places)
+    meshes.choose(config.devices, 1)  # devices that are not there are refused before data are loaded
     dataset = _as_configured(_dataset(config), config)
-    config = dataclasses.replace(config, model=_model_name(config, dataset))
+    config = _following(dataset, config)
+    count = meshes.choose(config.devices, config.places)
     population = populations.make_population(
         dataset,
         config.partition,
-        config.clients,
+        config.population,
         partition_seed=config.partition_seed,
         alpha=config.alpha,
         classes_per_client=config.classes_per_client,
@@ -112,7 +113,7 @@ def build(config: RunConfig) -> Experiment:
     state_store.check_fits(
         programs.make_store(algorithm, setting),
         config.algorithm,
-        clients=config.clients,
+        clients=config.population,
         seeds=config.seeds,
         available=state_store.main_memory() if on_host else state_store.available_memory(count),
     )
@@ -165,10 +166,14 @@ def _dataset(config: RunConfig) -> datasets.Dataset:
     )
 
 
-def _model_name(config: RunConfig, dataset: datasets.Dataset) -> str:
-    """The model of the configuration or, where that leaves it open, the usual one of the data set's task."""
+def _following(dataset: datasets.Dataset, config: RunConfig) -> RunConfig:
+    """The configuration with what it leaves to the data: the model by its task, the clients by its owners."""
     name, _ = spec.parse(config.model)
-    return config.model.replace(AUTO, USUAL[dataset.task], 1) if name == AUTO else config.model
+    model = config.model.replace(AUTO, USUAL[dataset.task], 1) if name == AUTO else config.model
+    clients = config.clients
+    if clients == "auto":
+        clients = USUAL_CLIENTS if dataset.client_train is None else int(dataset.client_train.max()) + 1
+    return dataclasses.replace(config, model=model, clients=clients)
 
 
 def _model(config: RunConfig, dataset: datasets.Dataset) -> Model:

@@ -249,6 +249,21 @@ def test_lists_name_and_describe(what, name, capsys):
     assert capsys.readouterr().out.count("\n") == len(rows)
 
 
+def test_the_list_of_models_names_their_options(capsys):
+    assert commands.main(["list", "models"]) == 0
+    said = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert said["mlp"].endswith("; options: hidden=128x128, init=own|glorot|he|lecun|torch")
+    assert "norm=batch|group|none, hidden=SIZES" in said["vgg11"]
+    assert commands.main(["list", "models", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["gru"]["options"] == {
+        "embedding": 256,
+        "hidden": 1024,
+        "init": ["own", "glorot", "he", "lecun", "torch"],
+    }
+    assert rows["gru"]["task"] == "text"
+
+
 def test_the_list_says_what_is_reconstructed(capsys):
     assert commands.main(["list", "algorithms"]) == 0
     said = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}

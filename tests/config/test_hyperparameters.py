@@ -37,7 +37,7 @@ def test_values_in_range_are_taken_as_they_are():
         ({"share": float("nan")}, "--share = nan is not valid; allowed: a finite number"),
         ({"rate": float("inf")}, "--rate = inf is not valid; allowed: a finite number"),
         ({"rate": 0}, "--rate = 0.0 is out of range; allowed: (0, inf)"),
-        ({"count": 0}, "--count = 0 is out of range; allowed: [1, inf)"),
+        ({"count": 0}, "--count = 0 is out of range; allowed: [1, 2147483647]"),
         ({"count": 2.0}, "--count = 2.0 is not valid; allowed: int"),
         ({"count": True}, "--count = True is not valid; allowed: int"),
         ({"count": None}, "--count = None is not valid; allowed: int"),
