@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fedjax_sparse.config.run_config import RunConfig, configure
     from fedjax_sparse.data.datasets import load as load_dataset
     from fedjax_sparse.data.population import make_population
+    from fedjax_sparse.experiments.loading import load_run
     from fedjax_sparse.models.model import build as build_model
     from fedjax_sparse.simulation.driver import simulate
     from fedjax_sparse.simulation.setting import make_setting
@@ -25,6 +26,7 @@ _PUBLIC = {
     "build_model": "models.model:build",
     "configure": "config.run_config:configure",
     "load_dataset": "data.datasets:load",
+    "load_run": "experiments.loading:load_run",
     "make_algorithm": "config.registry:make_algorithm",
     "make_population": "data.population:make_population",
     "make_setting": "simulation.setting:make_setting",
@@ -37,6 +39,7 @@ __all__ = [
     "build_model",
     "configure",
     "load_dataset",
+    "load_run",
     "make_algorithm",
     "make_population",
     "make_setting",

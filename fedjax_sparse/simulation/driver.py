@@ -9,6 +9,7 @@ import numpy as np
 
 from fedjax_sparse.devices import meshes
 from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation.deployment import TrainedModel, trained
 from fedjax_sparse.simulation.ledger import Accountant, Ledger
 from fedjax_sparse.simulation.programs import Program, RunState
 from fedjax_sparse.simulation.setting import Setting
@@ -39,20 +40,30 @@ class Resume(NamedTuple):
     ledgers: tuple[Ledger, ...]
 
 
+class Simulated(NamedTuple):
+    """What came of a simulation, for each seed.
+
+    Attributes:
+        rows: Metrics, a row for each evaluated round: 0, before any training, every `eval_every`-th and the last; a
+            seed that diverged has none from then on.
+        models: As after the last round.
+    """
+
+    rows: list[list[dict[str, Any]]]
+    models: list[TrainedModel]
+
+
 def simulate(
     algorithm: Algorithm, setting: Setting, *, seed: int = 0, seeds: int = 1, eval_every: int = 1
-) -> list[list[dict[str, Any]]]:
-    """Runs an algorithm to the end, seeds `seed`..`seed + seeds - 1` as one program.
-
-    Returns:
-        For each seed its rows of metrics, one for each evaluated round: 0, before any training, every
-        `eval_every`-th and the last.
-    """
-    histories: list[list[dict[str, Any]]] = [[] for _ in range(seeds)]
+) -> Simulated:
+    """Runs an algorithm to the end, seeds `seed`..`seed + seeds - 1` as one program."""
+    rows: list[list[dict[str, Any]]] = [[] for _ in range(seeds)]
+    progress = None
     for progress in run(algorithm, setting, range(seed, seed + seeds), evaluate_at=every(eval_every)):
-        for history, row in zip(histories, progress.rows, strict=True):
-            history.extend([] if row is None else [row])
-    return histories
+        for own, row in zip(rows, progress.rows, strict=True):
+            own.extend([] if row is None else [row])
+    assert progress is not None  # a run has one round at least
+    return Simulated(rows, trained(algorithm, setting, progress.state))
 
 
 def every(period: int) -> Callable[[int], bool]:

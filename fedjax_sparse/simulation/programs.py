@@ -16,7 +16,7 @@ from fedjax_sparse.devices import meshes
 from fedjax_sparse.devices.tracing import traced, uncollected
 from fedjax_sparse.simulation import evaluation
 from fedjax_sparse.simulation.setting import Setting
-from fedjax_sparse.types import Algorithm, Metrics, PyTree, State
+from fedjax_sparse.types import Algorithm, Metrics, PyTree, State, Variables
 
 MAX_BLOCK = 10  # rounds between two visits of the host, so that a run shows progress and stops soon
 # What randomness is for; folded into the seed so that no two purposes share a key.
@@ -292,10 +292,15 @@ def _block(algorithm: Algorithm, store: StateStore, state, population, ids, pres
     return jax.lax.fori_loop(0, rounds, step, (state, history))
 
 
-def _assess(algorithm: Algorithm, store: StateStore, evaluate: Callable, state: RunState, test) -> Assessment:
+def deployed(algorithm: Algorithm, store: StateStore, state: RunState) -> Variables:
+    """What is deployed of one seed's state; where clients' models differ, that of the first client."""
     someone = store.gather(state.clients, jnp.zeros((1,), jnp.int32))
-    deployed = algorithm.model(state.server, jax.tree.map(lambda leaf: leaf[0], someone))
-    scores, nonzero = evaluate(deployed, test), trees.count_nonzero(deployed.params)
+    return algorithm.model(state.server, jax.tree.map(lambda leaf: leaf[0], someone))
+
+
+def _assess(algorithm: Algorithm, store: StateStore, evaluate: Callable, state: RunState, test) -> Assessment:
+    variables = deployed(algorithm, store, state)
+    scores, nonzero = evaluate(variables, test), trees.count_nonzero(variables.params)
     if algorithm.server_model is None:
         return Assessment(scores, nonzero, None, None)
     own = algorithm.server_model(state.server)

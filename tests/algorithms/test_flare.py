@@ -615,8 +615,8 @@ def test_steering_beats_even_dense_averaging_on_a_smooth_problem():
     losses = {}
     for name, own in (("flare", {"tau": 0.3, "decay": 1.02}), ("ef21", {}), ("error-correction", {})):
         algorithm = toy.algorithm(name, setting, keep_percent=1.0, **own)
-        ((*_, last),) = driver.simulate(algorithm, setting, eval_every=200)
+        ((*_, last),) = driver.simulate(algorithm, setting, eval_every=200).rows
         assert last["uplink_bytes"] == 200 * 10 * 3 * (8 + 4)
         losses[name] = last["train_loss"]
-    ((*_, dense),) = driver.simulate(toy.algorithm("fedavg", setting), setting, eval_every=200)
+    ((*_, dense),) = driver.simulate(toy.algorithm("fedavg", setting), setting, eval_every=200).rows
     assert losses["flare"] < 0.8 * min(losses["ef21"], losses["error-correction"], dense["train_loss"])

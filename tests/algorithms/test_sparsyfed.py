@@ -478,7 +478,7 @@ def test_sparsyfed_agrees_on_a_mask_and_top_k_weights_do_not():
         model = models.build("mlp", (8, 8, 1), 4, hidden=(100, 50))
         setting = images(model, rounds=30)
         curves = {
-            name: driver.simulate(toy.algorithm(name, setting, sparsity=0.95), setting)[0]
+            name: driver.simulate(toy.algorithm(name, setting, sparsity=0.95), setting).rows[0]
             for name in ("sparsyfed", "topk-weights")
         }
     sparsyfed, top_k = curves["sparsyfed"], curves["topk-weights"]

@@ -49,7 +49,7 @@ def test_a_run_reports_it_for_both_of_sparsyfeds_models():
         "sparsyfed", client_test_size=20, rounds=4, clients=6, cohort_size=3, partition="dirichlet"
     )
     built = build(made)
-    ((_, row),) = driver.simulate(built.algorithm, built.setting, eval_every=4)
+    ((_, row),) = driver.simulate(built.algorithm, built.setting, eval_every=4).rows
     assert 0 < row["client_test_accuracy"] <= 1
     assert 0 < row["server_client_test_accuracy"] <= 1
     assert row["client_test_accuracy"] != row["global_test_accuracy"]

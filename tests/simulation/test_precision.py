@@ -33,7 +33,7 @@ def global_options() -> Iterator[None]:
 def outcome(algorithm: str, **options) -> dict:
     """The metrics after the last round on the embedded digits."""
     experiment = build(configure(algorithm, **DIGITS, **options))
-    return driver.simulate(experiment.algorithm, experiment.setting, eval_every=5)[0][-1]
+    return driver.simulate(experiment.algorithm, experiment.setting, eval_every=5).rows[0][-1]
 
 
 @pytest.mark.parametrize("algorithm", ["fedavg", pytest.param("fedsparsify-global", marks=pytest.mark.slow)])

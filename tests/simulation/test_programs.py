@@ -99,7 +99,7 @@ def test_cohorts_do_not_depend_on_the_algorithm_and_rows_count_who_took_part():
     ids, present = driver.draw_cohorts(setting, [3], 1, toy.ROUNDS)
     for name in ("fedavg", "fedsparsify-global"):
         algorithm = toy.algorithm(name, setting)
-        _, *rows = driver.simulate(algorithm, setting, seed=3)[0]
+        _, *rows = driver.simulate(algorithm, setting, seed=3).rows[0]
         assert [row["participants"] for row in rows] == present[0, : toy.ROUNDS].sum(axis=1).tolist()
     assert (ids[0, toy.ROUNDS :] == len(toy.SIZES)).all()
 
@@ -121,7 +121,7 @@ def test_round_0_is_what_there_is_before_training(name):
     """The initial model, at no cost but that of a preparation; evaluating it changes nothing that comes later."""
     setting = toy.setting()
     algorithm = toy.algorithm(name, setting)
-    rows = driver.simulate(algorithm, setting, eval_every=2)[0]
+    rows = driver.simulate(algorithm, setting, eval_every=2).rows[0]
     assert [row["round"] for row in rows] == [0, 2, 4]
     first = rows[0]
     assert (first["train_loss"], first["participants"], first["uplink_density"]) == (None, 0, None)

@@ -1,0 +1,90 @@
+"""A run that is on disk, for use from Python: its configuration, its records as one table, its models."""
+
+import functools
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from fedjax_sparse.config import run_config as configs
+from fedjax_sparse.config.run_config import RunConfig
+from fedjax_sparse.errors import UsageError
+from fedjax_sparse.experiments.building import Experiment, build
+from fedjax_sparse.records import checkpoints, run_folder
+from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation.deployment import TrainedModel, trained
+
+
+def load_run(folder: str | Path) -> "LoadedRun":
+    """Opens the folder of a run, finished or not.
+
+    Raises:
+        UsageError: This is no run folder.
+        RunError: Its records are damaged.
+    """
+    return LoadedRun(Path(folder))
+
+
+class LoadedRun:
+    """A run as it was recorded.
+
+    Attributes:
+        config: What was run.
+        seeds: Its seeds.
+        table: The rows of all seeds, one after another: column -> [rows], with the columns `seed` and `round` first. A
+            value that a row does not have is NaN. `pandas.DataFrame(table)` takes it as it is.
+    """
+
+    config: RunConfig
+    seeds: list[int]
+    table: dict[str, np.ndarray]
+
+    def __init__(self, folder: Path):
+        tables, folders = run_folder.open_run(folder)
+        self.config = configs.from_toml_dict(tables)
+        self.seeds = [*range(self.config.seed, self.config.seed + self.config.seeds)]
+        self._folders = dict(zip(self.seeds, folders, strict=True))
+        self.table = _columns(
+            [{"seed": seed, **row} for seed, own in self._folders.items() for row in own.rows()]
+        )
+
+    def model(self, which: Literal["last", "best"] = "last", seed: int | None = None) -> TrainedModel:
+        """The model of a checkpoint; the run's data set has to be where it was.
+
+        Args:
+            which: The last good checkpoint, or the one that was best on the test set.
+            seed: By default the run's first.
+
+        Raises:
+            UsageError: There is no such seed or checkpoint, or no data set.
+            RunError: The checkpoint is damaged.
+        """
+        seed = self.seeds[0] if seed is None else seed
+        if seed not in self._folders:
+            raise UsageError(
+                f"seed = {seed!r} is not one of this run; allowed: {', '.join(map(str, self.seeds))}"
+            )
+        if which not in ("last", "best"):
+            raise UsageError(f"which = {which!r} is not valid; allowed: last, best")
+        saved = self._folders[seed].checkpoints
+        best = checkpoints.select_best(saved)
+        if not checkpoints.steps(saved) or (which == "best" and best is None):
+            raise UsageError(f"{saved} holds no checkpoint to take the {which} model from")
+        made = self._experiment
+        template = programs.state_shapes(made.algorithm, made.setting)
+        _, state, _ = checkpoints.restore(saved, template, step=best if which == "best" else None)
+        (model,) = trained(made.algorithm, made.setting, jax.tree.map(lambda leaf: leaf[None], state))
+        return model
+
+    @functools.cached_property
+    def _experiment(self) -> Experiment:
+        return build(self.config)
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Rows as columns; null is NaN."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {
+        name: np.array([np.nan if row.get(name) is None else row[name] for row in rows]) for name in names
+    }
