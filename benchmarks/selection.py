@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 
 from benchmarks import timing
-from fedjax_sparse.devices import meshes
+from fedjax_sparse.devices import platforms
 from fedjax_sparse.simulation import programs
 from fedjax_sparse.sparsity import topk
 
@@ -61,7 +61,7 @@ def compare(size: int, k: int, looped: bool, repeats: int) -> dict[str, Any]:
     """A row: milliseconds of each for one selection."""
     x = jnp.abs(jax.random.normal(jax.random.key(size), (size,)))
     times = max(AT_LEAST, IN_ONE_CALL // size) if looped else 1
-    slow, options = size >= SLOW_FROM, meshes.compiler_options()
+    slow, options = size >= SLOW_FROM, dict(platforms.current().compiler_options)
     host = np.array(x)
     runs: dict[str, Callable[[], Any]] = {
         "np.partition": lambda: [np.partition(host, host.size - k) for _ in range(times)]

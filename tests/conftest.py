@@ -41,11 +41,11 @@ def data_dir() -> Path:
 @pytest.fixture
 def loops_as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs have the loops that users get: for equality bit for bit, since simple ones may round a sum apart in two."""
-    from fedjax_sparse.devices import meshes
+    from fedjax_sparse.devices import platforms
 
     if SIMPLE_LOOPS:
-        options = meshes.compiler_options() | {"xla_cpu_use_fusion_emitters": True}
-        monkeypatch.setattr(meshes, "compiler_options", lambda: options)
+        options = {**platforms.CPU.compiler_options, "xla_cpu_use_fusion_emitters": True}
+        monkeypatch.setattr(platforms, "CPU", platforms.CPU._replace(compiler_options=options))
 
 
 def forget_programs() -> None:

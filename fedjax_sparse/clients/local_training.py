@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from fedjax_sparse import trees
+from fedjax_sparse.devices import platforms
 from fedjax_sparse.types import Batch, Client, PyTree, Trained, Variables
 
 Gradient = Callable[[Variables, Batch], tuple[jax.Array, PyTree, PyTree]]
@@ -171,7 +172,7 @@ def shuffled_rows(client: Client, plan: Plan, key: jax.Array, end: jax.Array | i
 
     keys = jax.random.split(key, plan.passes)
     # The smallest client may need many passes where others need few; but an accelerator sorts all at once.
-    if plan.steps is None or jax.default_backend() != "cpu":
+    if plan.steps is None or not platforms.current().sorts_are_skipped:
         rows = jax.vmap(one_pass)(keys)
     else:
         rows = jax.lax.map(one_needed_pass, (jnp.arange(plan.passes), keys))

@@ -9,6 +9,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from fedjax_sparse.devices import platforms
 from fedjax_sparse.errors import UsageError
 
 AXIS = "clients"  # the mesh axis over which a cohort is spread
@@ -28,11 +29,11 @@ def choose(count: int | Literal["auto"], cohort_size: int) -> int:
         _make_devices_of_cores(min(count, cores()))
     _check_there_are_any()
     if count == "auto":
-        return 1 if jax.default_backend() == "cpu" else min(jax.device_count(), cohort_size)
+        return min(jax.device_count(), cohort_size) if platforms.current().side_by_side else 1
     available = jax.device_count()
     if count > available:
         raise UsageError(
-            f"--devices = {count} is more than there are: {available} ({jax.default_backend()}); "
+            f"--devices = {count} is more than there are: {available} ({platforms.current().name}); "
             f"allowed: 1 to {available}, or auto"
         )
     return count
@@ -70,15 +71,6 @@ def _make_devices_of_cores(count: int) -> None:
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):  # JAX has started
             jax.config.update("jax_num_cpu_devices", count)
-
-
-def compiler_options() -> dict[str, int]:
-    """What XLA is asked beyond its defaults: on a CPU, the widest vectors that it has.
-
-    By default XLA leaves the 512 bits of AVX-512 unused, for the sake of older processors. On newer ones passes over
-    scores, masks and random bits gain a third, products and convolutions nothing. Other CPUs do not mind.
-    """
-    return {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else {}
 
 
 def make_mesh(count: int) -> Mesh | None:

@@ -43,6 +43,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fedjax_sparse.devices import platforms
+
 Pads = tuple[tuple[int, int], tuple[int, int]]
 Padding = Literal["SAME", "VALID"] | Pads
 
@@ -120,7 +122,7 @@ def _plain_conv(slide, x, kernel):
     On CPU it pads by itself, which is up to four times as fast as padding beforehand, and what needs no padding gets
     a column of it all the same, cut off afterwards: that takes XLA's faster way (the docstring above has the times).
     """
-    spare = slide.pads == NO_PADS and slide.dilation == (1, 1) and jax.default_backend() == "cpu"
+    spare = slide.pads == NO_PADS and slide.dilation == (1, 1) and platforms.current().pads_without_need
     out = lax.conv_general_dilated(
         x,
         kernel,
@@ -171,9 +173,9 @@ def _per_client(as_product: Callable) -> Callable:
                     array if batched else jnp.broadcast_to(array, (axis_size, *array.shape))
                     for array, batched in zip((a, b), in_batched, strict=True)
                 )
-                if jax.default_backend() == "cpu":
-                    return lax.map(lambda pair: call(*pair), (a, b)), True
-                return jax.vmap(functools.partial(as_product, slide))(a, b), True
+                if platforms.current().side_by_side:
+                    return jax.vmap(functools.partial(as_product, slide))(a, b), True
+                return lax.map(lambda pair: call(*pair), (a, b)), True
 
             return call(a, b)
 
@@ -264,7 +266,7 @@ def dense(x: jax.Array, kernel: jax.Array) -> jax.Array:
     With few outputs, as a last layer has, XLA's product for the kernel's gradient is slow on CPU. The gradient of the
     kernel's transpose is not: a layer of 784 inputs and 10 outputs learns from ten examples in 11 us, not in 18.
     """
-    if kernel.shape[-1] > FEW_OUTPUTS or jax.default_backend() != "cpu":
+    if kernel.shape[-1] > FEW_OUTPUTS or not platforms.current().turns_small_layers:
         return jnp.matmul(x, kernel)
     # The barrier keeps XLA from undoing the transposition, here and in the gradient.
     turned = lax.optimization_barrier(kernel.T)

@@ -11,6 +11,7 @@ from fedjax_sparse.clients import state_store
 from fedjax_sparse.clients.state_store import StateStore
 from fedjax_sparse.config.options import LARGEST
 from fedjax_sparse.costs.units import human_bytes
+from fedjax_sparse.devices import platforms
 from fedjax_sparse.errors import RunError, UsageError
 from fedjax_sparse.models.model import Model
 from fedjax_sparse.simulation import programs
@@ -109,7 +110,7 @@ def estimate(footprint: Footprint, setting: Setting, store: StateStore, seeds: i
     test = sum(leaf.nbytes for leaf in jax.tree.leaves(setting.test))
     each = footprint.kept + footprint.temporary + test
     here = 1 if setting.mesh is None else len(setting.mesh.local_devices)
-    if jax.default_backend() != "cpu":
+    if not platforms.current().shares_main_memory:
         return Estimate(each, state_store.available_memory(1), setting.chunk)
     clients = setting.federation.population if setting.state_store == "host" else 0
     needed = each * here + store.bytes_per_client * clients * seeds
@@ -142,7 +143,7 @@ def check_model(model: Model, seeds: int = 1) -> None:
 def smaller(chunk: int) -> str:
     """What needs less than training so many clients at once, in words."""
     fewer = f"--chunk {-(-chunk // 2)}, " if chunk > 1 else ""
-    elsewhere = "" if jax.default_backend() == "cpu" else "--state-store host, more --devices, "
+    elsewhere = "" if platforms.current().shares_main_memory else "--state-store host, more --devices, "
     return (
         f"{fewer}{elsewhere}fewer --seeds or --clients, a smaller --model or --batch-size, "
         "--compute-dtype bfloat16 or --dtype bfloat16"

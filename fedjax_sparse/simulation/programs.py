@@ -12,7 +12,7 @@ from fedjax_sparse import trees
 from fedjax_sparse.clients import host_store
 from fedjax_sparse.clients.state_store import StateStore, make_state_store
 from fedjax_sparse.data import population as populations
-from fedjax_sparse.devices import meshes
+from fedjax_sparse.devices import meshes, platforms
 from fedjax_sparse.devices.tracing import traced, uncollected
 from fedjax_sparse.simulation import evaluation
 from fedjax_sparse.simulation.setting import Setting
@@ -150,7 +150,7 @@ def compile_program(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> P
 
 
 def _jit(function: Callable, **options: Any) -> Any:
-    return jax.jit(function, compiler_options=meshes.compiler_options(), **options)
+    return jax.jit(function, compiler_options=dict(platforms.current().compiler_options), **options)
 
 
 def _compile(algorithm: Algorithm, setting: Setting, store: StateStore, seeds: int) -> Program:
@@ -241,9 +241,7 @@ def _over_seeds(function: Callable, seeds: int, in_axes: tuple) -> Callable:
         if seeds == 1:
             out = of_one(jax.tree.map(lambda leaf: leaf[0], batched))
             return jax.tree.map(lambda leaf: leaf[None], out)
-        if jax.default_backend() == "cpu":
-            return jax.lax.map(of_one, batched)
-        return jax.vmap(of_one)(batched)
+        return jax.vmap(of_one)(batched) if platforms.current().side_by_side else jax.lax.map(of_one, batched)
 
     return run
 

@@ -18,6 +18,7 @@ from fedjax_sparse.data import sampling, transforms
 from fedjax_sparse.data.datasets import Dataset
 from fedjax_sparse.data.population import Population
 from fedjax_sparse.data.sampling import Sampler
+from fedjax_sparse.devices import platforms
 from fedjax_sparse.models import check_task
 from fedjax_sparse.models.layers import DEFAULT
 from fedjax_sparse.models.model import Model
@@ -196,7 +197,7 @@ def with_chunk(setting: Setting, chunk: int) -> Setting:
 
 def automatic_chunk(share: int) -> int:
     """One client at a time on CPU, where a scan beats a vmap; on accelerators each one's share of the cohort."""
-    return 1 if jax.default_backend() == "cpu" else share
+    return share if platforms.current().side_by_side else 1
 
 
 def make_plan(sizes: np.ndarray, *, batch_size: int, epochs: int | None, steps: int | None) -> Plan:

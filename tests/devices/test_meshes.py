@@ -33,12 +33,6 @@ def final(name: str, count: int, seeds=(0,), resume: bool = False):
     return state.server, jax.tree.map(lambda leaf: leaf[:, : len(toy.SIZES)], state.clients), rows
 
 
-def test_only_a_cpu_is_asked_for_wide_vectors(monkeypatch):
-    assert meshes.compiler_options() == {"xla_cpu_prefer_vector_width": 512}
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert meshes.compiler_options() == {}
-
-
 @pytest.mark.parametrize("count", [2, 4, pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("name", "seeds"), [("fedsparsify-global", (0,)), ("flare", (0, 1))])
 def test_devices_change_only_rounding(count, name, seeds):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from fedjax_sparse.devices import platforms
 from fedjax_sparse.models import layers
 
 
@@ -55,10 +56,11 @@ def test_conv_and_gradients_equal_lax(stride, padding):
     assert_close(*both(inputs))
 
 
-@pytest.fixture(params=["cpu", "gpu"])
-def platform(request, monkeypatch):
+@pytest.fixture(params=[platforms.CPU, platforms.accelerator("gpu")], ids=["cpu", "gpu"])
+def platform(request):
     """Both forms of per-client convolutions, whatever the tests run on."""
-    monkeypatch.setattr(jax, "default_backend", lambda: request.param)
+    with platforms.assume(request.param):
+        yield
 
 
 VMAPPED = [(3, 1, "SAME"), (5, 1, "VALID"), (1, 2, "SAME"), (3, 2, "SAME"), (2, 3, ((0, 1), (2, 0)))]

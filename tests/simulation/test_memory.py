@@ -11,7 +11,7 @@ import pytest
 from fedjax_sparse.cli.commands import main
 from fedjax_sparse.clients import state_store
 from fedjax_sparse.config.run_config import configure
-from fedjax_sparse.devices import meshes
+from fedjax_sparse.devices import meshes, platforms
 from fedjax_sparse.errors import RunError
 from fedjax_sparse.experiments.building import build, prepare
 from fedjax_sparse.records import checkpoints
@@ -32,11 +32,11 @@ def needed(prepare=None, **options) -> int:
 STATES = 7 * 4 * 43  # bytes: seven clients keep a float32 for each of 43 parameters
 
 
-def test_states_count_where_they_lie(monkeypatch):
+def test_states_count_where_they_lie():
     """On an accelerator the host's are not counted; from there, a cohort of two visits it."""
     on_device, on_host = (needed(state_store=place, cohort_size=2) for place in ("device", "host"))
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    visiting = needed(state_store="host", cohort_size=2)
+    with platforms.assume(platforms.accelerator("gpu")):
+        visiting = needed(state_store="host", cohort_size=2)
     assert on_host == visiting + STATES
     assert on_device - visiting > 0.5 * STATES * 5 / 7
 

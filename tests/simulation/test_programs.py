@@ -7,6 +7,7 @@ import pytest
 
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.datasets import Dataset
+from fedjax_sparse.devices import platforms
 from fedjax_sparse.models import model as models
 from fedjax_sparse.simulation import driver, evaluation
 from fedjax_sparse.simulation.setting import Setting, make_setting
@@ -144,13 +145,13 @@ def test_a_run_goes_on_bit_for_bit_from_its_state():
     assert last.ledgers[0].totals == stages[-1][2][0].totals
 
 
-def test_seeds_one_after_another_equal_seeds_side_by_side(monkeypatch):
+def test_seeds_one_after_another_equal_seeds_side_by_side():
     """A CPU runs them in the first way, accelerators in the second."""
     setting = toy.setting(rounds=2)
     algorithm = toy.algorithm("fedsparsify-global", setting)
     *_, in_turn = driver.run(algorithm, setting, [3, 4], evaluate_at=driver.every(1))
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    *_, together = driver.run(algorithm, setting, [3, 4], evaluate_at=driver.every(1))
+    with platforms.assume(platforms.accelerator("gpu")):
+        *_, together = driver.run(algorithm, setting, [3, 4], evaluate_at=driver.every(1))
     toy.leaves_close(jax.device_get(in_turn.state), jax.device_get(together.state))
     assert in_turn.ledgers[1].totals == together.ledgers[1].totals
 
