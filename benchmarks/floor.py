@@ -39,7 +39,7 @@ def main() -> int:
 def row(name: str, repeats: int) -> dict[str, object]:
     """One workload: its round, its floor, and the ratio of the two."""
     workload = WORKLOADS[name]
-    rounds = ours.make_rounds(ours.setting_of(workload, spread=jax.device_count()))
+    rounds = ours.make_rounds(ours.setting_of(workload, devices=jax.device_count()))
     runs = {"round": lambda: rounds(1), "product": make_product(), "copy": make_copy()}
     times = timing.interleaved(runs, repeats)
     flop_rate = 2 * SIDE**3 * jax.device_count() / times["product"].median

@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmarks.workloads import LEARNING_RATE, Workload
 from fedjax_sparse import build_model, make_algorithm, make_setting
+from fedjax_sparse.config.run_config import make_sections
 from fedjax_sparse.data import population
 from fedjax_sparse.data.datasets import Dataset
 from fedjax_sparse.devices import meshes
@@ -23,18 +24,16 @@ def setting_of(
     workload: Workload,
     *,
     clients: int | None = None,
-    spread: int = 1,
     model: Model | None = None,
     **options: Any,
 ) -> Setting:
-    """The workload with `options` of `make_setting`.
+    """The workload with other `options` of its run.
 
     Args:
         workload: What to run.
         clients: N, in place of the workload's own.
-        spread: Devices that share the cohort.
         model: In place of the workload's own, such as one in another precision.
-        **options: Of `make_setting`; those of the workload are filled in.
+        **options: Of any section of a run; those of the workload are filled in, and one local epoch.
     """
     x, y = workload.arrays(clients)
     pool_x, pool_y = x.reshape(-1, *workload.shape), y.reshape(-1)
@@ -44,15 +43,16 @@ def setting_of(
     shared: dict[str, Any] = {
         "rounds": ROUNDS,
         "cohort_size": workload.cohort,
+        "local_epochs": 1,
         "batch_size": workload.batch,
+        "client_lr": LEARNING_RATE,
+        "devices": 1,
     }
     return make_setting(
         dataset,
         model,
         population.build(pool_x, pool_y, list(parts)),
-        client_lr=LEARNING_RATE,
-        mesh=meshes.make_mesh(spread),
-        **(shared | options),
+        **make_sections(shared | options),
     )
 
 

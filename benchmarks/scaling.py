@@ -54,7 +54,7 @@ def child(point: dict[str, Any]) -> None:
     import jax
     import numpy as np
 
-    from fedjax_sparse import build_model, make_algorithm, make_setting
+    from fedjax_sparse import Cohorts, Machine, Training, build_model, make_algorithm, make_setting
     from fedjax_sparse.data import population
     from fedjax_sparse.data.datasets import Dataset
     from fedjax_sparse.simulation import driver, memory, programs
@@ -72,11 +72,9 @@ def child(point: dict[str, Any]) -> None:
         data,
         model,
         population.build(x, y, parts),
-        rounds=100,
-        cohort_size=point["cohort"],
-        batch_size=held,
-        chunk=point["chunk"],
-        state_store=point["store"],
+        cohorts=Cohorts(cohort_size=point["cohort"]),
+        training=Training(rounds=100, local_epochs=1, batch_size=held),
+        machine=Machine(chunk=point["chunk"], state_store=point["store"]),
     )
     algorithm = make_algorithm(point["algorithm"], setting.federation)
     store = programs.make_store(algorithm, setting)

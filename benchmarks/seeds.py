@@ -28,7 +28,7 @@ def main() -> int:
     jax.config.update("jax_num_cpu_devices", args.devices)
     rounds = {}
     for spread in sorted({1, args.devices}):
-        setting = ours.setting_of(WORKLOADS[args.workload], spread=spread)
+        setting = ours.setting_of(WORKLOADS[args.workload], devices=spread)
         for seeds in sorted({1, *args.seeds}):
             rounds[spread, seeds] = ours.make_rounds(setting, seeds=seeds)
     runs = {f"{spread} {seeds}": lambda run=run: run(1) for (spread, seeds), run in rounds.items()}

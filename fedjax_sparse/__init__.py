@@ -11,30 +11,55 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fedjax_sparse.config.registry import make_algorithm
     from fedjax_sparse.config.run_config import RunConfig, configure
+    from fedjax_sparse.config.sections import (
+        Cohorts,
+        Data,
+        Machine,
+        Partition,
+        Records,
+        Run,
+        Server,
+        Training,
+    )
     from fedjax_sparse.data.datasets import load as load_dataset
-    from fedjax_sparse.data.population import make_population
     from fedjax_sparse.experiments.loading import load_run
     from fedjax_sparse.models.model import build as build_model
     from fedjax_sparse.simulation.driver import simulate
-    from fedjax_sparse.simulation.setting import make_setting
+    from fedjax_sparse.simulation.setting import make_population, make_setting
 
 __version__ = "0.1.0"
 
 # Public name -> module and name there.
 _PUBLIC = {
+    "Cohorts": "config.sections:Cohorts",
+    "Data": "config.sections:Data",
+    "Machine": "config.sections:Machine",
+    "Partition": "config.sections:Partition",
+    "Records": "config.sections:Records",
+    "Run": "config.sections:Run",
     "RunConfig": "config.run_config:RunConfig",
+    "Server": "config.sections:Server",
+    "Training": "config.sections:Training",
     "build_model": "models.model:build",
     "configure": "config.run_config:configure",
     "load_dataset": "data.datasets:load",
     "load_run": "experiments.loading:load_run",
     "make_algorithm": "config.registry:make_algorithm",
-    "make_population": "data.population:make_population",
+    "make_population": "simulation.setting:make_population",
     "make_setting": "simulation.setting:make_setting",
     "simulate": "simulation.driver:simulate",
 }
 
 __all__ = [
+    "Cohorts",
+    "Data",
+    "Machine",
+    "Partition",
+    "Records",
+    "Run",
     "RunConfig",
+    "Server",
+    "Training",
     "__version__",
     "build_model",
     "configure",

@@ -17,7 +17,6 @@ from fedjax_sparse.clients.state_store import StateStore, make_state_store
 from fedjax_sparse.config import registry
 from fedjax_sparse.costs import prices
 from fedjax_sparse.data import population as populations
-from fedjax_sparse.devices.meshes import AXIS
 from fedjax_sparse.simulation import driver, programs
 from fedjax_sparse.simulation.setting import Setting
 from fedjax_sparse.types import Algorithm, State
@@ -66,10 +65,7 @@ class Subject(NamedTuple):
 @functools.cache
 def compiled(name: str, cut: str = "one by one") -> Subject:
     chunk, devices = CUTS[cut]["chunk"], CUTS[cut]["devices"]
-    mesh = (
-        jax.make_mesh((devices,), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,)) if devices == 2 else None
-    )
-    setting = toy.setting(cohort_size=PLACES, chunk=chunk, mesh=mesh)
+    setting = toy.setting(cohort_size=PLACES, chunk=chunk, devices=devices)
     algorithm = toy.algorithm(name, setting)
     store = make_state_store(algorithm.init_client, jax.eval_shape(setting.model.init, jax.random.key(0)), N)
     population = jax.tree.map(jnp.asarray, setting.population)

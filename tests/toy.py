@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sparse.config import registry
+from fedjax_sparse.config.run_config import make_sections
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.datasets import Dataset
 from fedjax_sparse.models import model as models
@@ -30,13 +31,13 @@ def dataset() -> Dataset:
 
 
 def setting(dtype: Any = jnp.float64, compute_dtype: Any = None, **options: Any) -> Setting:
-    """The problem with a cohort of 4 of 7 clients, two local epochs in batches of 3, and 4 rounds."""
+    """The problem with a cohort of 4 of 7 clients, two local epochs in batches of 3, and 4 rounds, or other options."""
     data = dataset()
     parts = np.split(np.arange(40), np.cumsum(SIZES)[:-1])
     population = populations.build(data.x_train, data.y_train, parts)
     model = models.build("mlp", (4,), 3, dtype=dtype, compute_dtype=compute_dtype, hidden=(5,))
     defaults: dict[str, Any] = {"rounds": ROUNDS, "cohort_size": 4, "local_epochs": 2, "batch_size": 3}
-    return make_setting(data, model, population, **(defaults | options))
+    return make_setting(data, model, population, **make_sections(defaults | options))
 
 
 def algorithm(name: str, setting: Setting, **hyper: Any) -> Algorithm:

@@ -13,7 +13,7 @@ from fedjax_sparse.simulation import programs
 
 def main(name: str, devices: int) -> None:
     jax.config.update("jax_num_cpu_devices", devices)
-    setting = ours.setting_of(WORKLOADS[name], spread=devices, local_epochs=1)
+    setting = ours.setting_of(WORKLOADS[name], devices=devices)
     run = ours.make_rounds(setting)
     for rounds in protocol.turns(trees.size(setting.federation.params), ("jax", "fedjax-sparse")):
         for done in range(0, rounds, programs.MAX_BLOCK):

@@ -111,7 +111,9 @@ def _overview() -> str:
 def _run(args: Sequence[str]) -> int:
     """`run ALGORITHM [--config FILE.toml] [flags]`."""
     chosen, processes = request(args)
-    with _introduced(f"{chosen.algorithm} on {chosen.dataset}, {chosen.rounds} rounds", processes):
+    with _introduced(
+        f"{chosen.algorithm} on {chosen.data.dataset}, {chosen.training.rounds} rounds", processes
+    ):
         from fedjax_sparse.experiments import runs
 
         return runs.run(chosen, [PROG, "run", *args], processes)
@@ -139,18 +141,19 @@ def request(args: Sequence[str]) -> tuple[run_config.RunConfig, Cluster]:
     """What is to be run, and by which processes."""
     named, rest = (args[0], args[1:]) if args and not args[0].startswith("-") else (None, args)
     path = _value_of("--config", rest)
-    in_file, values, own = run_config.split(run_config.read(path)) if path else (None, {}, {})
+    table = run_config.read(path) if path else {}
+    in_file, own = run_config.algorithm_of(table)
     if not (named or in_file) and {"-h", "--help"}.isdisjoint(rest):
         raise errors.UsageError(
             f"name an algorithm: {PROG} run ALGORITHM, or [algorithm] in the --config FILE.toml "
             f"(allowed: {_algorithm_names()})"
         )
     entry = registry.entry(named or in_file or "fedavg")
-    if in_file in (None, entry.name):
-        values |= own
-    else:
+    if in_file not in (None, entry.name):
         _note(f"[algorithm] of {path} belongs to {in_file} and is not used")
+        own = {}
     try:
+        values = run_config.options_of_run(table) | own
         run_config.check_values(entry, values)
     except errors.UsageError as error:
         raise errors.UsageError(f"{path}: {error}") from None
@@ -205,12 +208,11 @@ def _run_flags(
 
 
 def _run_sections() -> Iterator[Section]:
-    """The options of `RunConfig` under the titles of `config.SECTIONS`, and `--config`."""
+    """The options of all runs, section by section, and those that are never recorded."""
+    for title, section in run_config.SECTIONS.items():
+        yield Section(title, [*declared_options(section)])
     config_file = Option("config", str | None, None, "TOML file of options; flags win over it", None, None)
-    options = [*declared_options(run_config.RunConfig), config_file]
-    starts = [i for i, option in enumerate(options) if option.name in run_config.SECTIONS]
-    for start, end in zip(starts, [*starts[1:], None], strict=True):
-        yield Section(run_config.SECTIONS[options[start].name], options[start:end])
+    yield Section("file", [config_file])
     yield Section("cluster", [*declared_options(Cluster)])
 
 
@@ -314,8 +316,8 @@ def _cite(args: Sequence[str]) -> int:
     found = [folder / "config.toml", *sorted(folder.glob("seed_*/config.toml"))]
     file = next((path for path in found if path.is_file()), None)
     if file is None:
-        raise errors.UsageError(f"{folder} is not a run folder: it holds no run_config.toml")
-    name, _, _ = run_config.split(run_config.read(file))
+        raise errors.UsageError(f"{folder} is not a run folder: it holds no config.toml")
+    name, _ = run_config.algorithm_of(run_config.read(file))
     print(registry.bibtex(registry.entry(name or "")))
     return 0
 

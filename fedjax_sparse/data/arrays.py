@@ -25,6 +25,7 @@ class Dataset:
         client_train: i32[M], the natural owner of each training example, 0..N-1, or None.
         mean: Of each channel of x / 255 for uint8 images; (0.,) where x is used as it is.
         std: Likewise; (1.,) where x is used as it is.
+        augment: Whether training images are cropped and flipped at random whenever a client sees them.
 
     Raises:
         UsageError: Lengths, shapes, types or ranges are not as stated, or a value is not finite.
@@ -40,6 +41,7 @@ class Dataset:
     client_train: np.ndarray | None = None
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    augment: bool = False
 
     def __post_init__(self):
         for split, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
@@ -50,6 +52,11 @@ class Dataset:
             raise UsageError(f"{self.name}: x_train holds {train}, x_test {test}")
         if self.client_train is not None:
             self._check_owners(self.client_train)
+        if self.augment and self.x_train.ndim != 4:
+            raise UsageError(
+                f"--augment crops and flips images, and examples of {self.name} have the shape "
+                f"{self.x_train.shape[1:]}; allowed: no --augment"
+            )
 
     def _check_examples(self, split: str, x: np.ndarray, y: np.ndarray) -> None:
         where = f"{self.name}: x_{split}"

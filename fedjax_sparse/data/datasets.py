@@ -154,12 +154,16 @@ def _dataset(name: str, arrays: Arrays, entry: Entry, wanted: labels.Wanted, lea
     if moments is not None:
         mean, std = (tuple(map(float, row)) for row in moments)
     return Dataset(
-        name=name,
-        **arrays,
-        task=task,
-        classes=entry.classes or _count_classes(task, x, y),
-        mean=mean or (0.0,),
-        std=std or (1.0,),
+        name,
+        x,
+        y,
+        arrays["x_test"],
+        arrays["y_test"],
+        task,
+        entry.classes or _count_classes(task, x, y),
+        arrays.get("client_train"),
+        mean or (0.0,),
+        std or (1.0,),
     )
 
 

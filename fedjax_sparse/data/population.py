@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sparse.data import partition as partitions
-from fedjax_sparse.data.arrays import Dataset
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.types import Cohort, Pool
 
@@ -37,16 +36,13 @@ def build(
     x: np.ndarray,
     y: np.ndarray,
     parts: Sequence[np.ndarray],
-    *,
-    weighting: Literal["examples", "uniform"] = "examples",
 ) -> Population:
-    """The population in which client i holds the rows parts[i] of the pool.
+    """The population in which client i holds the rows parts[i] of the pool, each weighted by its examples.
 
     Args:
         x: [M, ...], examples as they are stored; normalised only inside a local step.
         y: [M, ...], targets.
         parts: Rows of each of the N clients, at least one each.
-        weighting: Means over clients weigh each client by its `examples`, or all alike (`uniform`).
 
     Raises:
         UsageError: A client without examples.
@@ -59,46 +55,19 @@ def build(
     index = np.zeros((len(parts), count.max()), np.int32)
     for row, rows in zip(index, parts, strict=True):
         row[: len(rows)] = rows
-    weight = count if weighting == "examples" else np.ones_like(count)
     # Handed to a jitted function as it is; what reads it there sees JAX arrays.
     pool = Pool(cast(jax.Array, x), cast(jax.Array, y))
-    return Population(pool, index, count, weight.astype(jax.dtypes.canonicalize_dtype(np.float64)))
+    return Population(pool, index, count, _floats(count))
 
 
-def make_population(
-    dataset: Dataset,
-    partition: str,
-    clients: int,
-    *,
-    partition_seed: int = 0,
-    alpha: float = 0.3,
-    classes_per_client: int = 2,
-    weighting: Literal["examples", "uniform"] = "examples",
-) -> Population:
-    """The training examples of a data set, dealt to clients by a partition.
+def weighted(population: Population, weighting: Literal["examples", "uniform"]) -> Population:
+    """The same clients; means over them weigh each by its `examples`, or all alike (`uniform`)."""
+    count = np.asarray(population.count)
+    return population._replace(weight=_floats(count if weighting == "examples" else np.ones_like(count)))
 
-    Args:
-        dataset: Whose test examples stay out of this.
-        partition: A key of `fedjax_sparse.data.partition.PARTITIONS`.
-        clients: N.
-        partition_seed: Of the partition alone.
-        alpha: Concentration of a Dirichlet partition, or exponent of a power law.
-        classes_per_client: Classes or shards that a client holds, where the partition goes by them.
-        weighting: See `build`.
 
-    Raises:
-        UsageError: An unknown partition, or one that this data set does not allow.
-    """
-    parts = partitions.make(
-        partition,
-        dataset.y_train,
-        clients,
-        seed=partition_seed,
-        alpha=alpha,
-        classes_per_client=classes_per_client,
-        client_train=dataset.client_train,
-    )
-    return build(dataset.x_train, dataset.y_train, parts, weighting=weighting)
+def _floats(weight: np.ndarray) -> np.ndarray:
+    return weight.astype(jax.dtypes.canonicalize_dtype(np.float64))
 
 
 def class_counts(population: Population, classes: int) -> np.ndarray:

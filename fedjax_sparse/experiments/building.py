@@ -11,9 +11,13 @@ import numpy as np
 from fedjax_sparse import errors
 from fedjax_sparse.clients import state_store
 from fedjax_sparse.config import registry
-from fedjax_sparse.config.run_config import USUAL_CLIENTS, RunConfig
+from fedjax_sparse.config import run_config as configs
+from fedjax_sparse.config.run_config import RunConfig
+from fedjax_sparse.config.sections import Data
 from fedjax_sparse.data import client_test, datasets
 from fedjax_sparse.data import population as populations
+from fedjax_sparse.data.datasets import Dataset
+from fedjax_sparse.data.population import Population
 from fedjax_sparse.devices import compilation_cache, meshes
 from fedjax_sparse.models import AUTO, MODELS, USUAL, check_task, spec
 from fedjax_sparse.models import model as models
@@ -21,7 +25,7 @@ from fedjax_sparse.models.model import Model
 from fedjax_sparse.simulation import memory, programs
 from fedjax_sparse.simulation.memory import Estimate
 from fedjax_sparse.simulation.programs import Program
-from fedjax_sparse.simulation.setting import Setting, make_setting
+from fedjax_sparse.simulation.setting import Setting, make_population, make_setting
 from fedjax_sparse.types import Algorithm, Federation
 
 
@@ -55,69 +59,36 @@ def build(config: RunConfig) -> Experiment:
     Raises:
         UsageError: The data set, the partition or the model cannot be had as configured.
     """
-    _set_up_jax(config)
-    meshes.choose(config.devices, 1)  # devices that are not there are refused before data are loaded
-    dataset = _as_configured(_dataset(config), config)
-    config = _following(dataset, config)
-    count = meshes.choose(config.devices, config.places)
-    population = populations.make_population(
-        dataset,
-        config.partition,
-        config.population,
-        partition_seed=config.partition_seed,
-        alpha=config.alpha,
-        classes_per_client=config.classes_per_client,
-        weighting=config.weighting,
-    )
-    labelled = dataset.task == "classification"
-    holdings = (
-        populations.class_counts(population, dataset.classes) if labelled else np.asarray(population.count)
-    )
-    shares = None
-    if config.client_test_size is not None:
-        shares = client_test.shares(dataset.y_test, holdings, config.client_test_size, config.partition_seed)
-    model = _model(config, dataset)
-    memory.check_model(model, config.seeds)
+    _set_up_jax(config.data)
+    meshes.choose(config.machine.devices, 1)  # devices that are not there are refused before data are loaded
+    dataset = _as_configured(_load(config.data), config.data)
+    population = make_population(dataset, config.partition)
+    clients = len(population.count)
+    config = configs.changed(config, model=_model_name(config.data, dataset), clients=clients)
+    holdings = _holdings(population, dataset)
+    model = _model(config.data, dataset)
+    memory.check_model(model, config.run.seeds)
     setting = make_setting(
         dataset,
         model,
         population,
-        rounds=config.rounds,
-        cohort_size=config.places,
-        participation=config.participation,
-        dropout=config.dropout,
-        local_epochs=config.local_epochs,
-        local_steps=config.local_steps,
-        batch_size=config.batch_size,
-        client_lr=config.client_lr,
-        client_momentum=config.client_momentum,
-        client_nesterov=config.client_nesterov,
-        weight_decay=config.weight_decay,
-        clip_norm=config.clip_norm,
-        lr_schedule=config.lr_schedule,
-        epoch_lr_schedule=config.epoch_lr_schedule,
-        server_opt=config.server_opt,
-        server_lr=config.server_lr,
-        server_momentum=config.server_momentum,
-        server_decay=config.server_decay,
-        server_tau=config.server_tau,
-        augment=config.augment,
-        encoding=config.encoding,
-        chunk=None if config.chunk == "auto" else config.chunk,
-        mesh=meshes.make_mesh(count),
-        state_store=config.state_store,
-        client_test=shares,
+        cohorts=config.cohorts,
+        training=config.training,
+        server=config.server,
+        machine=config.machine,
+        encoding=config.run.encoding,
+        client_test=_client_test(config, dataset, holdings),
     )
     algorithm = _algorithm(config, setting.federation)
-    on_host = config.state_store == "host"
+    on_host = setting.state_store == "host"
     state_store.check_fits(
         programs.make_store(algorithm, setting),
         config.algorithm,
-        clients=config.population,
-        seeds=config.seeds,
-        available=state_store.main_memory() if on_host else state_store.available_memory(count),
+        clients=clients,
+        seeds=config.run.seeds,
+        available=state_store.main_memory() if on_host else state_store.available_memory(setting.devices),
     )
-    chosen = dataclasses.replace(config, chunk=setting.chunk, devices=count)
+    chosen = configs.changed(config, chunk=setting.chunk, devices=setting.devices)
     return Experiment(chosen, algorithm, setting, holdings)
 
 
@@ -134,10 +105,10 @@ def prepare(experiment: Experiment, chunk: int | Literal["auto"]) -> Ready:
     """
     config = experiment.config
     make = functools.partial(_algorithm, config)
-    compiled = memory.compile_to_fit(make, experiment.setting, config.seeds, fixed=chunk != "auto")
+    compiled = memory.compile_to_fit(make, experiment.setting, config.run.seeds, fixed=chunk != "auto")
     compiled.memory.check()
     fitted = experiment._replace(
-        config=dataclasses.replace(config, chunk=compiled.setting.chunk),
+        config=configs.changed(config, chunk=compiled.setting.chunk),
         algorithm=compiled.algorithm,
         setting=compiled.setting,
     )
@@ -148,61 +119,74 @@ def _algorithm(config: RunConfig, federation: Federation) -> Algorithm:
     return registry.load(registry.entry(config.algorithm))(federation, config.hyper)
 
 
-def _set_up_jax(config: RunConfig) -> None:
-    compilation_cache.enable(config.cache_dir)
-    jax.config.update("jax_enable_x64", config.dtype == "float64")
-    precision = None if config.matmul_precision == "default" else config.matmul_precision
+def _set_up_jax(data: Data) -> None:
+    compilation_cache.enable(data.cache_dir)
+    jax.config.update("jax_enable_x64", data.dtype == "float64")
+    precision = None if data.matmul_precision == "default" else data.matmul_precision
     jax.config.update("jax_default_matmul_precision", precision)
 
 
-def _dataset(config: RunConfig) -> datasets.Dataset:
-    name, _ = spec.parse(config.model)
+def _load(data: Data) -> Dataset:
+    name, _ = spec.parse(data.model)
     return datasets.load(
-        config.dataset,
-        data_dir=config.data_dir,
-        cache_dir=config.cache_dir,
-        task=config.task,
+        data.dataset,
+        data_dir=data.data_dir,
+        cache_dir=data.cache_dir,
+        task=data.task,
         leaning=None if name == AUTO else MODELS[name].task,
     )
 
 
-def _following(dataset: datasets.Dataset, config: RunConfig) -> RunConfig:
-    """The configuration with what it leaves to the data: the model by its task, the clients by its owners."""
-    name, _ = spec.parse(config.model)
-    model = config.model.replace(AUTO, USUAL[dataset.task], 1) if name == AUTO else config.model
-    clients = config.clients
-    if clients == "auto":
-        clients = USUAL_CLIENTS if dataset.client_train is None else int(dataset.client_train.max()) + 1
-    return dataclasses.replace(config, model=model, clients=clients)
+def _model_name(data: Data, dataset: Dataset) -> str:
+    """The model of the configuration or, where that leaves it open, the usual one of the data set's task."""
+    name, _ = spec.parse(data.model)
+    return data.model.replace(AUTO, USUAL[dataset.task], 1) if name == AUTO else data.model
 
 
-def _model(config: RunConfig, dataset: datasets.Dataset) -> Model:
-    name, options = spec.parse(config.model)
+def _model(data: Data, dataset: Dataset) -> Model:
+    name, options = spec.parse(data.model)
     check_task(name, MODELS[name].task, dataset.task, dataset.name)
     return models.build(
         name,
         dataset.x_train.shape[1:],
         dataset.classes,
-        dtype=jnp.dtype(config.dtype),
-        compute_dtype=config.compute_dtype and jnp.dtype(config.compute_dtype),
+        dtype=jnp.dtype(data.dtype),
+        compute_dtype=data.compute_dtype and jnp.dtype(data.compute_dtype),
         **options,
     )
 
 
-def _as_configured(dataset: datasets.Dataset, config: RunConfig) -> datasets.Dataset:
+def _as_configured(dataset: Dataset, data: Data) -> Dataset:
     """The data set with its images scaled and its training examples chosen as the configuration says."""
-    if config.scaling != "standard" and dataset.x_train.dtype == np.uint8:
-        mean, std = (0.0, 1.0) if config.scaling == "unit" else (0.5, 0.5)
+    if data.augment:
+        dataset = dataclasses.replace(dataset, augment=True)
+    if data.scaling != "standard" and dataset.x_train.dtype == np.uint8:
+        mean, std = (0.0, 1.0) if data.scaling == "unit" else (0.5, 0.5)
         channels = len(dataset.mean)
         dataset = dataclasses.replace(dataset, mean=(mean,) * channels, std=(std,) * channels)
-    if config.train_examples is None:
+    if data.train_examples is None:
         return dataset
     count = len(dataset.x_train)
-    errors.check_range("--train-examples", config.train_examples, 1, count)
-    first = slice(config.train_examples)
+    errors.check_range("--train-examples", data.train_examples, 1, count)
+    first = slice(data.train_examples)
     owners = dataset.client_train
     if owners is not None:
         owners = np.unique(owners[first], return_inverse=True)[1].astype(np.int32)
     return dataclasses.replace(
         dataset, x_train=dataset.x_train[first], y_train=dataset.y_train[first], client_train=owners
     )
+
+
+def _holdings(population: Population, dataset: Dataset) -> np.ndarray:
+    """As in `Experiment`."""
+    if dataset.task == "classification":
+        return populations.class_counts(population, dataset.classes)
+    return np.asarray(population.count)
+
+
+def _client_test(config: RunConfig, dataset: Dataset, holdings: np.ndarray) -> np.ndarray | None:
+    """What each test example counts in the clients' own tests, where there are any."""
+    size = config.run.client_test_size
+    if size is None:
+        return None
+    return client_test.shares(dataset.y_test, holdings, size, config.partition.partition_seed)

@@ -28,9 +28,9 @@ from fedjax_sparse.simulation.driver import Resume
 def drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None) -> int:
     """Runs to the end, to a signal, or until every seed has diverged; records everything on the way."""
     experiment = ready.experiment
-    config = experiment.config
+    config, rounds = experiment.config, experiment.config.training.rounds
     say(ready.memory.describe())
-    save_at = driver.every(config.checkpoint_every)
+    save_at = driver.every(config.run.checkpoint_every)
     for folder in recorder.folders:
         folder.sinks.extend(_sinks(config, folder))
     recorder.set_status("running")
@@ -38,13 +38,13 @@ def drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None) -> 
     with (
         memory.watched(experiment.setting.chunk, ready.memory),
         interrupts.collected(say, STDERR.show_cursor) as received,
-        display(STDERR, config.rounds, done) as shown,
+        display(STDERR, rounds, done) as shown,
     ):
         for progress in driver.run(
             experiment.algorithm,
             experiment.setting,
             seeds_of(config),
-            evaluate_at=driver.every(config.eval_every),
+            evaluate_at=driver.every(config.run.eval_every),
             stop_at=save_at,
             resume=start,
             program=ready.program,
@@ -53,13 +53,13 @@ def drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None) -> 
             recorder.record(progress, say)
             shown.update(done, [row for row in progress.rows if row])
             stopping = meshes.anywhere(bool(received))
-            if (done and save_at(done)) or done == config.rounds or stopping:
+            if (done and save_at(done)) or done == rounds or stopping:
                 recorder.save(progress)
             if stopping:
                 break
-    if stopping and done < config.rounds:
+    if stopping and done < rounds:
         recorder.set_status(f"interrupted after round {done}")
-        say(f"stopped after round {done} of {config.rounds}; go on with: fedjax-sparse resume {out}")
+        say(f"stopped after round {done} of {rounds}; go on with: fedjax-sparse resume {out}")
         return interrupts.EXIT_CODES[received[0] if received else signal.SIGTERM]
     return finish(experiment, out, recorder)
 
@@ -80,7 +80,7 @@ def _report(experiment: Experiment, out: Path, recorder: Recorder) -> None:
         say("  ".join([*facts(rows), f"{rows[0]['wall_seconds']:.1f} s of rounds and tests"]))
         run = reading.read(out)
         print(tables.format_table(tables.summaries([run]), tables.terminal_width()))
-        if experiment.config.figures:
+        if experiment.config.records.figures:
             with doing("drawing figures"):
                 figures.draw([run], out / "figures", ["png"], figures.AT_THE_END)
     if not registry.entry(experiment.config.algorithm).sets_its_steps:
@@ -91,7 +91,7 @@ def _report(experiment: Experiment, out: Path, recorder: Recorder) -> None:
 
 def padding_of_run(experiment: Experiment) -> Padding:
     """The work that padding wastes, over all rounds of the first seed, where clients do the local work of the plan."""
-    setting, seed = experiment.setting, experiment.config.seed
+    setting, seed = experiment.setting, experiment.config.run.seed
     plan = setting.federation.plan
     counts = np.append(setting.population.count, 0)  # an empty place holds nothing
     rounds = []
@@ -112,19 +112,19 @@ def padding_of_run(experiment: Experiment) -> Padding:
 
 
 def _sinks(config: RunConfig, folder: RunFolder) -> list[run_folder.Sink]:
-    chosen = [sinks.csv_sink(folder)] if config.log_csv else []
-    return [*chosen, sinks.tensorboard_sink(folder)] if config.tensorboard else chosen
+    chosen = [sinks.csv_sink(folder)] if config.records.log_csv else []
+    return [*chosen, sinks.tensorboard_sink(folder)] if config.records.tensorboard else chosen
 
 
 def check_sinks(config: RunConfig) -> None:
     """Raises a `UsageError` if a package is missing that the run would write with."""
-    if config.tensorboard:
+    if config.records.tensorboard:
         sinks.tensorboard_writer()
 
 
 def seeds_of(config: RunConfig) -> range:
     """The seeds that a configuration asks for."""
-    return range(config.seed, config.seed + config.seeds)
+    return config.run.all_seeds
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ class LoadedRun:
     def __init__(self, folder: Path):
         tables, folders = run_folder.open_run(folder)
         self.config = configs.from_toml_dict(tables)
-        self.seeds = [*range(self.config.seed, self.config.seed + self.config.seeds)]
+        self.seeds = [*self.config.run.all_seeds]
         self._folders = dict(zip(self.seeds, folders, strict=True))
         self.table = _columns(
             [{"seed": seed, **row} for seed, own in self._folders.items() for row in own.rows()]

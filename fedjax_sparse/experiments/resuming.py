@@ -1,6 +1,5 @@
 """A run that was stopped or killed goes on."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -50,7 +49,7 @@ def resume(
         raise UsageError(f"{out} is one of several seeds that run together: resume {whole}")
     config = configs.from_toml_dict(run_folder.open_run(out)[0])
     check_sinks(config)
-    with joined(cluster, config.devices), records_at(claims.held(out)) as here:
+    with joined(cluster, config.machine.devices), records_at(claims.held(out)) as here:
         if here != out:
             run_folder.copy_to_read(out, here)
         meshes.anywhere(False)  # nobody changes the folder before all have read it
@@ -69,17 +68,17 @@ def _resume(
     if rounds is not None:
         config = lengthened(config, rounds)
     if chunk is not None:
-        config = dataclasses.replace(config, chunk=chunk)
-    with doing(f"loading {config.dataset}"):
+        config = configs.changed(config, chunk=chunk)
+    with doing(f"loading {config.data.dataset}"):
         experiment = build(config)
     start = recorder.restore(step, programs.state_shapes(experiment.algorithm, experiment.setting), say)
-    if config.rounds != table["rounds"]:
-        recorder = Recorder(folders, run_folder.lengthen(out, config.rounds))
+    if config.training.rounds != configs.from_toml_dict(table).training.rounds:
+        recorder = Recorder(folders, run_folder.lengthen(out, config.training.rounds))
     for folder in folders:
         folder.update_manifest(resumed=[*command])
     say(f"resuming {out} after round {start.round if start else 0}")
-    if start and start.round == config.rounds:
+    if start and start.round == config.training.rounds:
         return finish(experiment, out, recorder)
     with doing("compiling"):
-        ready = prepare(experiment, config.chunk)
+        ready = prepare(experiment, config.machine.chunk)
     return drive(ready, out, recorder, start)

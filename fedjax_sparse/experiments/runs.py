@@ -1,6 +1,5 @@
 """A new run, from its configuration to its folder."""
 
-import dataclasses
 import datetime
 import itertools
 from collections.abc import Iterator, Sequence
@@ -36,18 +35,18 @@ def run(config: RunConfig, command: Sequence[str], cluster: Cluster = ALONE) -> 
         RunError: The run failed.
     """
     check_sinks(config)
-    names = [Path(config.out)] if config.out else _names(config)
-    with joined(cluster, config.devices), records_at(claims.new(names)) as out:
+    names = [Path(config.records.out)] if config.records.out else _names(config)
+    with joined(cluster, config.machine.devices), records_at(claims.new(names)) as out:
         return _run(config, out, command)
 
 
 def _run(config: RunConfig, out: Path, command: Sequence[str]) -> int:
-    with doing(f"loading {config.dataset}"):
+    with doing(f"loading {config.data.dataset}"):
         experiment = build(config)
     with doing("compiling"):
-        ready = prepare(experiment, config.chunk)
+        ready = prepare(experiment, config.machine.chunk)
     experiment = ready.experiment
-    table = configs.to_toml_dict(dataclasses.replace(experiment.config, out=str(out)))
+    table = configs.to_toml_dict(configs.changed(experiment.config, out=str(out)))
     kind, count = jax.devices()[0].device_kind, experiment.setting.devices
     folders = run_folder.create(out, table, seeds_of(config), command, device_kind=kind, device_count=count)
     for folder in folders:
@@ -58,7 +57,7 @@ def _run(config: RunConfig, out: Path, command: Sequence[str]) -> int:
 def _names(config: RunConfig) -> Iterator[Path]:
     """runs/<algorithm>-<data set>-<time>, then with -2, -3, ... behind."""
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{config.algorithm}-{Path(config.dataset).stem}-{now}"
+    name = f"{config.algorithm}-{Path(config.data.dataset).stem}-{now}"
     yield Path("runs") / name
     for number in itertools.count(2):
         yield Path("runs") / f"{name}-{number}"

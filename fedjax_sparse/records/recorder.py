@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from fedjax_sparse.config.run_config import options_of_run
 from fedjax_sparse.devices import meshes
 from fedjax_sparse.errors import RunError, UsageError
 from fedjax_sparse.records import checkpoints
@@ -168,5 +169,6 @@ def merit(row: dict[str, Any] | None) -> float | None:
 
 
 def _flat(table: dict[str, Any]) -> dict[str, Any]:
+    """Every option by its name, also where the run was started by a version that wrote no tables."""
     own = {f"algorithm.{key}": value for key, value in table["algorithm"].items()}
-    return {key: value for key, value in table.items() if key != "algorithm"} | own
+    return options_of_run(table) | own

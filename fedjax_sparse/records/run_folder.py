@@ -30,6 +30,7 @@ import numpy as np
 import tomli_w
 
 from fedjax_sparse import errors
+from fedjax_sparse.config.run_config import options_of_run, restated
 from fedjax_sparse.config.run_config import read as read_toml
 from fedjax_sparse.errors import RunError, UsageError
 from fedjax_sparse.records.claims import LOCK
@@ -168,7 +169,8 @@ def create(
         for seed, folder in zip(seeds, folders, strict=True):
             if folder.path != out:
                 folder.path.mkdir()
-                _write_heads(folder.path, {**config, "seed": seed, "seeds": 1}, manifest | {"seeds": [seed]})
+                alone = restated(config, seed=seed, seeds=1)
+                _write_heads(folder.path, alone, manifest | {"seeds": [seed]})
             (folder.path / METRICS).touch()
     except OSError as error:
         raise UsageError(f"cannot write run folder {out}: {error.strerror}") from error
@@ -211,10 +213,12 @@ def lengthen(out: Path, rounds: int) -> dict[str, Any]:
     config, folders = open_run(out)
     for folder in dict.fromkeys([*(each.path for each in folders), out]):  # last the one that speaks for all
         own, run = read_toml(folder / CONFIG), RunFolder(folder)
-        run.update_manifest(rounds_before=[*run.manifest().get("rounds_before", []), own["rounds"]])
+        run.update_manifest(
+            rounds_before=[*run.manifest().get("rounds_before", []), options_of_run(own)["rounds"]]
+        )
         with writing(folder / CONFIG) as path:
-            replace(path, tomli_w.dumps({**own, "rounds": rounds}).encode())
-    return {**config, "rounds": rounds}
+            replace(path, tomli_w.dumps(restated(own, rounds=rounds)).encode())
+    return restated(config, rounds=rounds)
 
 
 def copy_to_read(out: Path, to: Path) -> None:

@@ -71,11 +71,12 @@ def read(folder: Path) -> Run:
     if not seeds:
         raise UsageError(f"{folder}: no metrics yet")
     clients = parts[0] / CLIENTS
-    algorithm, of_run, of_algorithm = run_config.split(run_config.read(parts[0] / CONFIG))
+    table = run_config.read(parts[0] / CONFIG)
+    algorithm, of_algorithm = run_config.algorithm_of(table)
     return Run(
         folder,
         algorithm or "",
-        of_run | of_algorithm,
+        run_config.options_of_run(table) | of_algorithm,
         seeds,
         clients.read_text(encoding="utf-8") if clients.exists() else "",
     )

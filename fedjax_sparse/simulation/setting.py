@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
 from fedjax_sparse import errors, trees
@@ -14,11 +15,14 @@ from fedjax_sparse.clients import local_training
 from fedjax_sparse.clients.executor import make_over_clients
 from fedjax_sparse.clients.local_training import Plan
 from fedjax_sparse.config.lr_schedule import factors
+from fedjax_sparse.config.sections import USUAL_CLIENTS, Cohorts, Machine, Partition, Run, Server, Training
+from fedjax_sparse.data import partition as partitions
+from fedjax_sparse.data import population as populations
 from fedjax_sparse.data import sampling, transforms
 from fedjax_sparse.data.datasets import Dataset
 from fedjax_sparse.data.population import Population
 from fedjax_sparse.data.sampling import Sampler
-from fedjax_sparse.devices import platforms
+from fedjax_sparse.devices import meshes, platforms
 from fedjax_sparse.models import check_task
 from fedjax_sparse.models.layers import DEFAULT
 from fedjax_sparse.models.model import Model
@@ -62,106 +66,74 @@ class Setting(NamedTuple):
         return 1 if self.mesh is None else self.mesh.size
 
 
+def make_population(dataset: Dataset, partition: Partition) -> Population:
+    """The training examples of a data set, dealt to clients.
+
+    Args:
+        dataset: Whose test examples stay out of this.
+        partition: How, and to how many clients.
+
+    Raises:
+        UsageError: A partition that this data set does not allow.
+    """
+    clients, owners = partition.clients, dataset.client_train
+    if clients == "auto":
+        clients = USUAL_CLIENTS if owners is None else int(owners.max()) + 1
+    parts = partitions.make(
+        partition.partition,
+        dataset.y_train,
+        clients,
+        seed=partition.partition_seed,
+        alpha=partition.alpha,
+        classes_per_client=partition.classes_per_client,
+        client_train=owners,
+    )
+    return populations.build(dataset.x_train, dataset.y_train, parts)
+
+
 def make_setting(
     dataset: Dataset,
     model: Model,
     population: Population,
     *,
-    rounds: int,
-    cohort_size: int,
-    participation: str = "uniform",
-    dropout: float = 0.0,
-    local_epochs: int | None = 1,
-    local_steps: int | None = None,
-    batch_size: int = 32,
-    client_lr: float = 0.1,
-    client_momentum: float = 0.0,
-    client_nesterov: bool = False,
-    weight_decay: float = 0.0,
-    clip_norm: float | None = None,
-    lr_schedule: str = "constant",
-    epoch_lr_schedule: str = "constant",
-    server_opt: str = "sgd",
-    server_lr: float = 1.0,
-    server_momentum: float | None = None,
-    server_decay: float | None = None,
-    server_tau: float | None = None,
-    augment: bool = False,
-    encoding: str = "smallest",
-    chunk: int | None = None,
-    mesh: Mesh | None = None,
-    state_store: Literal["device", "host"] = "device",
+    cohorts: Cohorts = Cohorts(),
+    training: Training = Training(),
+    server: Server = Server(),
+    machine: Machine = Machine(),
+    encoding: str = Run.encoding,
     client_test: np.ndarray | None = None,
 ) -> Setting:
-    """Builds a `Setting`; the arguments are the command line's flags of the same names.
+    """Builds a `Setting` from sections of a run, whose options `fedjax-sparse run --help` explains.
 
     Args:
-        dataset: For its test set and its normalisation.
+        dataset: For its test set, its normalisation and its augmentation.
         model: The model that is trained.
-        population: The clients, see `fedjax_sparse.data.population.build`.
-        rounds: T.
-        cohort_size: C, clients invited to a round (its expected number for Bernoulli participation).
-        participation: uniform, weighted, bernoulli, or such as 7-of-10.
-        dropout: Probability that an invited client does not answer.
-        local_epochs: Passes over a client's data in a round; None where `local_steps` is given.
-        local_steps: Local steps in a round; rules where given.
-        batch_size: B.
-        client_lr: The clients' learning rate.
-        client_momentum: Momentum of the clients, restarted in every round.
-        client_nesterov: Whether it is Nesterov's; else heavy-ball.
-        weight_decay: L2 decay, added to the gradient.
-        clip_norm: Largest norm of a local gradient; None for no clipping.
-        lr_schedule: How `client_lr` changes over the rounds, see `fedjax_sparse.config.lr_schedule`.
-        epoch_lr_schedule: How it changes over the local epochs of each round, in the same words.
-        server_opt: Name of its optimiser, see `fedjax_sparse.server.fedopt`.
-        server_lr: The server's learning rate.
-        server_momentum: Its b1; here and below, None is for what this optimiser usually has.
-        server_decay: Its b2.
-        server_tau: Its tau.
-        augment: Whether training images are cropped and flipped at random.
+        population: The clients, see `make_population`.
+        cohorts: Who takes part in a round, and with which weight.
+        training: The rounds, and what a client does in each.
+        server: The server's optimiser.
+        machine: Where it runs.
         encoding: In which bytes are counted, see `fedjax_sparse.costs.prices.ENCODINGS`.
-        chunk: Clients that are vmapped together, on each device at most its share of the cohort; None chooses 1 on
-            CPU, else that share.
-        mesh: Devices over which a cohort is spread, along an axis named `clients`.
-        state_store: Where the states of all clients lie between rounds: on the device, or in the host's memory.
         client_test: f32[M], what each test example counts in the clients' own tests, see
             `fedjax_sparse.data.client_test`; None for no such metric.
 
     Raises:
-        UsageError: The model does not predict what the data set asks for, or a value is not allowed.
+        UsageError: The model does not predict what the data set asks for, the cohort is larger than the population, the
+            chunk than the cohort, or devices are not there.
     """
     check_task(model.name, model.task, dataset.task, dataset.name)
-    if augment and dataset.x_train.ndim != 4:
-        raise errors.UsageError(
-            f"--augment crops and flips images, and examples of {dataset.name} have the shape "
-            f"{dataset.x_train.shape[1:]}; allowed: no --augment"
-        )
-    clients = population.count.shape[0]
+    population = populations.weighted(population, cohorts.weighting)
     sizes = np.asarray(population.count)
-    sampler = sampling.make(
-        participation, clients=clients, cohort_size=cohort_size, sizes=sizes, dropout=dropout
-    )
-    devices = 1 if mesh is None else mesh.size
-    share = -(-sampler.capacity // devices)
-    chunk = automatic_chunk(share) if chunk is None else chunk
-    if not 1 <= chunk <= sampler.capacity:
-        raise errors.UsageError(
-            f"--chunk = {chunk} is out of range; allowed: 1 to {sampler.capacity}, the cohort"
-        )
-    chunk = min(chunk, share)
-    plan = make_plan(sizes, batch_size=batch_size, epochs=local_epochs, steps=local_steps)
-    optimizer = functools.partial(
-        local_training.client_sgd,
-        momentum=client_momentum,
-        nesterov=client_nesterov,
-        weight_decay=weight_decay,
-        clip_norm=clip_norm,
-    )
-    within = factors(epoch_lr_schedule, plan.passes, "--epoch-lr-schedule")
+    sampler = make_sampler(cohorts, sizes)
+    mesh = meshes.make_mesh(meshes.choose(machine.devices, cohorts.places(len(sizes))))
+    chunk = choose_chunk(machine.chunk, sampler.capacity, 1 if mesh is None else mesh.size)
+    plan = make_plan(training, sizes)
+    optimizer = make_client_optimizer(training)
+    rate = rate_by_round(training.client_lr, training.lr_schedule, training.rounds)
+    within = factors(training.epoch_lr_schedule, plan.passes, "--epoch-lr-schedule")
     variables = jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)))
     dtype = jax.tree.leaves(variables.params)[0].dtype
-    preprocess = transforms.make_preprocess(dataset.mean, dataset.std, dtype, augment)
-    rate = rate_by_round(client_lr, lr_schedule, rounds)
+    preprocess = transforms.make_preprocess(dataset.mean, dataset.std, dtype, dataset.augment)
     test = evaluation.batched(dataset.x_test, dataset.y_test, EVAL_BATCH, client_test)
     evaluate = evaluation.make_evaluate(model, preprocess)
     federation = Federation(
@@ -175,17 +147,17 @@ def make_setting(
         plan=plan,
         client_rate=rate,
         over_clients=make_over_clients(chunk, mesh),
-        server_optimizer=fedopt.make(server_opt, server_lr, server_momentum, server_decay, server_tau),
+        server_optimizer=make_server_optimizer(server),
         params=variables.params,
         kinds=model.kinds,
         stats_size=trees.size(variables.stats),
-        rounds=rounds,
-        population=clients,
+        rounds=training.rounds,
+        population=len(sizes),
         examples=int(sizes.sum()),
         cohort_size=sampler.capacity,
     )
     return Setting(
-        federation, model, population, test, preprocess, sampler, chunk, encoding, mesh, state_store
+        federation, model, population, test, preprocess, sampler, chunk, encoding, mesh, machine.state_store
     )
 
 
@@ -195,26 +167,69 @@ def with_chunk(setting: Setting, chunk: int) -> Setting:
     return setting._replace(federation=federation, chunk=chunk)
 
 
-def automatic_chunk(share: int) -> int:
-    """One client at a time on CPU, where a scan beats a vmap; on accelerators each one's share of the cohort."""
-    return share if platforms.current().side_by_side else 1
+def make_sampler(cohorts: Cohorts, sizes: np.ndarray) -> Sampler:
+    """Draws cohorts of clients that hold `sizes` (i[N]) examples."""
+    return sampling.make(
+        cohorts.participation,
+        clients=len(sizes),
+        cohort_size=cohorts.places(len(sizes)),
+        sizes=sizes,
+        dropout=cohorts.dropout,
+    )
 
 
-def make_plan(sizes: np.ndarray, *, batch_size: int, epochs: int | None, steps: int | None) -> Plan:
+def choose_chunk(chunk: int | Literal["auto"], cohort_size: int, devices: int) -> int:
+    """Clients that are vmapped together, on each device at most its share of the cohort.
+
+    An automatic one is a single client on CPU, where a scan beats a vmap, and the whole share on accelerators.
+
+    Raises:
+        UsageError: More than the cohort.
+    """
+    share = -(-cohort_size // devices)
+    if chunk == "auto":
+        return share if platforms.current().side_by_side else 1
+    if chunk > cohort_size:
+        raise errors.UsageError(f"--chunk = {chunk} is out of range; allowed: 1 to {cohort_size}, the cohort")
+    return min(chunk, share)
+
+
+def make_plan(training: Training, sizes: np.ndarray) -> Plan:
     """The local work of clients that hold `sizes` (i[N]) examples; a batch is at most all of the largest client."""
-    batch_size = min(batch_size, int(sizes.max()))
+    batch_size = min(training.batch_size, int(sizes.max()))
+    epochs, steps = training.local_epochs, training.local_steps
     if steps is None:
-        if epochs is None:
-            raise errors.UsageError("one of --local-epochs and --local-steps is needed")
         return Plan(batch_size, epochs, None, epochs)
     fewest_steps_in_a_pass = -(-int(sizes.min()) // batch_size)
     return Plan(batch_size, None, steps, -(-steps // fewest_steps_in_a_pass))
+
+
+def make_client_optimizer(training: Training) -> Callable[..., optax.GradientTransformation]:
+    """Learning rate -> the clients' optimiser."""
+    return functools.partial(
+        local_training.client_sgd,
+        momentum=training.client_momentum,
+        nesterov=training.client_nesterov,
+        weight_decay=training.weight_decay,
+        clip_norm=training.clip_norm,
+    )
 
 
 def rate_by_round(rate: float, schedule: str, rounds: int) -> Callable[[jax.Array], jax.Array]:
     """Round number t = 1..T -> learning rate."""
     table = rate * np.asarray(factors(schedule, rounds))
     return lambda t: jnp.asarray(table, jnp.result_type(float))[t - 1]
+
+
+def make_server_optimizer(server: Server) -> optax.GradientTransformation:
+    """The server's optimiser."""
+    return fedopt.make(
+        server.server_opt,
+        server.server_lr,
+        server.server_momentum,
+        server.server_decay,
+        server.server_tau,
+    )
 
 
 def make_loss(

@@ -18,6 +18,7 @@ from fedjax_sparse.algorithms.flare import _larger_counts
 from fedjax_sparse.baselines.error_feedback import Losses, ef21, ffl
 from fedjax_sparse.config.cards.error_feedback import EF21, FFL
 from fedjax_sparse.config.cards.flare import Flare
+from fedjax_sparse.config.sections import Cohorts, Training
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.arrays import Dataset
 from fedjax_sparse.errors import UsageError
@@ -609,9 +610,11 @@ def test_steering_beats_even_dense_averaging_on_a_smooth_problem():
     x = rng.normal(size=(1100, 20))
     y = np.argmax(x @ rng.normal(size=(20, 10)) + rng.gumbel(0, 0.5, (1100, 10)), axis=1).astype(np.int32)
     data = Dataset("teacher", x[:1000], y[:1000], x[1000:], y[1000:], "classification", 10)
-    population = populations.build(x[:1000], y[:1000], np.split(np.arange(1000), 10), weighting="uniform")
+    population = populations.build(x[:1000], y[:1000], np.split(np.arange(1000), 10))
     model = models.build("softmax", (20,), 10, dtype=jnp.float64)
-    setting = make_setting(data, model, population, rounds=200, cohort_size=10, batch_size=100, client_lr=0.2)
+    cohorts = Cohorts(cohort_size=10, weighting="uniform")
+    training = Training(rounds=200, local_epochs=1, batch_size=100, client_lr=0.2)
+    setting = make_setting(data, model, population, cohorts=cohorts, training=training)
     losses = {}
     for name, own in (("flare", {"tau": 0.3, "decay": 1.02}), ("ef21", {}), ("error-correction", {})):
         algorithm = toy.algorithm(name, setting, keep_percent=1.0, **own)

@@ -16,6 +16,7 @@ from fedjax_sparse.algorithms import sparse_proxskip as family
 from fedjax_sparse.algorithms.sparse_proxskip import Switches, soft_threshold
 from fedjax_sparse.config import registry
 from fedjax_sparse.config.cards.sparse_proxskip import Scaffnew, TopK
+from fedjax_sparse.config.sections import Cohorts, Machine, Training
 from fedjax_sparse.data import datasets, synthetic
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.errors import UsageError
@@ -96,17 +97,15 @@ def make_problem_setting(clients: int = CLIENTS) -> Setting:
     problem = make_problem()
     data = synthetic.load("synthetic/logistic")
     rows = np.split(np.arange(clients * 50), clients)
-    population = populations.build(data.x_train, data.y_train, rows, weighting="uniform")
+    population = populations.build(data.x_train, data.y_train, rows)
     model = models.build("logistic", (FEATURES,), 2, dtype=jnp.float64)
     setting = make_setting(
         data,
         model,
         population,
-        rounds=MOST_ROUNDS,
-        cohort_size=clients,
-        batch_size=50,
-        client_lr=problem.gamma,
-        chunk=clients,
+        cohorts=Cohorts(cohort_size=clients, weighting="uniform"),
+        training=Training(rounds=MOST_ROUNDS, local_epochs=1, batch_size=50, client_lr=problem.gamma),
+        machine=Machine(chunk=clients),
     )
 
     def loss(variables, batch):
@@ -647,13 +646,16 @@ def test_scaffnew_converges_linearly_on_real_data(name, data_dir):
     setting = make_setting(
         data,
         models.build("logistic", x.shape[1:], 2, dtype=jnp.float64),
-        populations.build(x, y, np.split(np.arange(2000), 20), weighting="uniform"),
-        rounds=150,
-        cohort_size=20,
-        batch_size=100,
-        client_lr=1 / (curvature + l2),
-        weight_decay=l2,
-        chunk=20,
+        populations.build(x, y, np.split(np.arange(2000), 20)),
+        cohorts=Cohorts(cohort_size=20, weighting="uniform"),
+        training=Training(
+            rounds=150,
+            local_epochs=1,
+            batch_size=100,
+            client_lr=float(1 / (curvature + l2)),
+            weight_decay=float(l2),
+        ),
+        machine=Machine(chunk=20),
     )
     algorithm = family.scaffnew(setting.federation, Scaffnew(probability=0.1, coin="fixed"))
     logs = []

@@ -15,6 +15,7 @@ from fedjax_sparse.clients.local_training import shuffled_rows
 from fedjax_sparse.config import registry
 from fedjax_sparse.config import run_config as configs
 from fedjax_sparse.config.cards.sparsyfed import FixedMask, SparsyFed, TopKWeights
+from fedjax_sparse.config.sections import Cohorts, Training
 from fedjax_sparse.data import partition
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.datasets import Dataset
@@ -394,7 +395,11 @@ def test_top_k_weights_regrow_what_was_pruned():
     parts = np.split(np.arange(40), np.cumsum(toy.SIZES)[:-1])
     population = populations.build(data.x_train, data.y_train, parts)
     setting = make_setting(
-        data, model, population, rounds=4, cohort_size=4, local_epochs=2, batch_size=3, client_lr=0.1
+        data,
+        model,
+        population,
+        cohorts=Cohorts(cohort_size=4),
+        training=Training(rounds=4, local_epochs=2, batch_size=3, client_lr=0.1),
     )
     rounds = run("topk-weights", setting, MANY, sparsity=0.75)
     for metrics in rounds.metrics:
@@ -467,9 +472,8 @@ def images(model: models.Model, rounds: int) -> Setting:
     data = Dataset("images", x[:800], y[:800], x[800:], y[800:], "classification", 4, None, (0.0,), (1.0,))
     parts = partition.dirichlet_by_class(data.y_train, 10, seed=0, alpha=0.5)
     population = populations.build(data.x_train, data.y_train, parts)
-    return make_setting(
-        data, model, population, rounds=rounds, cohort_size=5, batch_size=8, client_lr=0.2, weight_decay=1e-3
-    )
+    training = Training(rounds=rounds, local_epochs=1, batch_size=8, client_lr=0.2, weight_decay=1e-3)
+    return make_setting(data, model, population, cohorts=Cohorts(cohort_size=5), training=training)
 
 
 @pytest.mark.slow
@@ -631,10 +635,10 @@ def test_experiments_come_in_pairs_that_differ_by_the_quirks_of_the_official_cod
         configs.from_toml_dict(configs.read(file)) for file in (path, path.with_stem(f"{path.stem}_official"))
     )
     assert official.hyper == dataclasses.replace(plain.hyper, **QUIRKS)
-    last = {run.rounds: run.lr_schedule for run in (plain, official)}
+    last = {run.training.rounds: run.training.lr_schedule for run in (plain, official)}
     assert last in ({700: "exponential:0.02@500"}, {500: "exponential:0.002"})
-    shared = {"lr_schedule": plain.lr_schedule, "hyper": plain.hyper}
-    assert dataclasses.replace(official, **shared) == plain
+    same_schedule = configs.changed(official, lr_schedule=plain.training.lr_schedule)
+    assert dataclasses.replace(same_schedule, hyper=plain.hyper) == plain
     assert plain.hyper == SparsyFed(sparsity=0.95)
 
 

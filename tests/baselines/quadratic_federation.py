@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from fedjax_sparse.config.run_config import make_sections
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.arrays import Dataset
 from fedjax_sparse.models import model as models
@@ -80,7 +81,7 @@ def rows(clients: Any) -> np.ndarray:
 def federation(
     grad: Callable[..., np.ndarray], sizes: Sequence[int], shapes: Shapes, **options: Any
 ) -> Setting:
-    """Full batches of one pass unless options of `make_setting` say otherwise; a client of n examples holds n rows."""
+    """Full batches of one pass, uniform weights, or other options of a run; a client of n examples holds n rows."""
     clients, d = len(sizes), sum(int(np.prod(shape)) for shape in shapes.values())
     slope, offset = affine(grad, clients, d)
     ids = np.repeat(np.arange(clients, dtype=np.int32), sizes)
@@ -90,11 +91,17 @@ def federation(
         data.x_train,
         data.y_train,
         np.split(np.arange(len(ids)), np.cumsum(sizes)[:-1]),
-        weighting=options.pop("weighting", "uniform"),
     )
     model = models.build("softmax", (1,), clients, dtype=jnp.float64)
-    defaults = {"rounds": 10, "cohort_size": clients, "batch_size": max(sizes), "client_lr": 0.1}
-    setting = make_setting(data, model, population, **(defaults | options))
+    defaults = {
+        "rounds": 10,
+        "cohort_size": clients,
+        "weighting": "uniform",
+        "local_epochs": 1,
+        "batch_size": max(sizes),
+        "client_lr": 0.1,
+    }
+    setting = make_setting(data, model, population, **make_sections(defaults | options))
 
     def loss(variables, batch):
         x, client = ravel_pytree(variables.params)[0], batch.y[0]

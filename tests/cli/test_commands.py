@@ -70,12 +70,14 @@ def test_flags_win_over_the_file(file):
 
 
 def test_a_flag_wins_even_where_it_states_the_default(file):
-    assert commands.configuration(["--config", str(file), "--rounds", "60"]).rounds == 60
-    assert commands.configuration(["--config", str(file), "--local-epochs", "2"]).local_steps is None
+    assert commands.configuration(["--config", str(file), "--rounds", "60"]).training.rounds == 60
+    assert commands.configuration(["--config", str(file), "--local-epochs", "2"]).training.local_steps is None
 
 
 def test_none_undoes_a_value_of_the_file(file):
-    assert commands.configuration(["--config", str(file), "--local-steps", "none"]).local_steps is None
+    assert (
+        commands.configuration(["--config", str(file), "--local-steps", "none"]).training.local_steps is None
+    )
 
 
 def test_the_file_may_configure_another_algorithm(file, capsys):
@@ -89,12 +91,11 @@ def test_every_option_can_be_given_as_a_flag():
     configured = configure(
         "fedsparsify-global", local_steps=4, clip_norm=0.5, data_dir="d", cache_dir="c", out="o"
     )
-    options = [*declared_options(run_config.RunConfig), *declared_options(type(configured.hyper))]
     args = ["fedsparsify-global"]
-    for option in options:
-        value = getattr(configured, option.name, None) or getattr(configured.hyper, option.name, None)
-        if value is not None and not isinstance(value, bool) and option.name != "local_epochs":
-            args += [option.flag, str(value)]
+    for stated in run_config.to_toml_dict(configured).values():
+        for name, value in stated.items():
+            if name != "name" and not isinstance(value, bool):
+                args += [f"--{name.replace('_', '-')}", str(value)]
     assert commands.configuration(args) == configured
 
 
@@ -120,7 +121,7 @@ def test_help_shows_every_hyperparameter_with_range_default_and_paper_value(name
 def test_help_shows_every_option_of_a_run(capsys):
     text = helped(["run"], capsys)
     assert "fedsparsify-global" in text
-    for option in declared_options(run_config.RunConfig):
+    for option in run_config.run_options():
         assert option.flag in text
         assert option.help in text
 
@@ -169,7 +170,7 @@ def test_every_command_has_help(command, capsys):
         ("plot", "name at least one run folder"),
         ("resume", "Missing from fedjax-sparse resume: RUN"),
         ("cite", "Missing from fedjax-sparse cite: RUN"),
-        ("cite nowhere", "nowhere is not a run folder: it holds no run_config.toml"),
+        ("cite nowhere", "nowhere is not a run folder: it holds no config.toml"),
         ("prepare mnist", "Missing from fedjax-sparse prepare: --out"),
     ],
 )
@@ -300,7 +301,11 @@ def finished(tmp_path_factory):
 def test_a_run_records_what_was_typed_and_what_came_of_it(finished):
     configured = run_config.from_toml_dict(run_config.read(finished / "config.toml"))
     assert configured.hyper == configure("random-pruning", sparsity=0.5).hyper
-    assert (configured.rounds, configured.clients, configured.local_steps) == (2, 4, 1)
+    assert (configured.training.rounds, configured.training.local_steps, configured.partition.clients) == (
+        2,
+        1,
+        4,
+    )
     manifest = json.loads((finished / "manifest.json").read_text())
     assert manifest["command"][:3] == ["fedjax-sparse", "run", "random-pruning"]
     last = json.loads((finished / "metrics.jsonl").read_text().splitlines()[-1])
@@ -411,7 +416,7 @@ def test_options_without_effect_and_a_second_file_are_noted(tmp_path, capsys):
     for name, text in (("one.toml", "rounds = 7"), ("two.toml", "rounds = 8\nalpha = 0.2")):
         (tmp_path / name).write_text(text)
     files = [f"--config={tmp_path / 'one.toml'}", "--config", str(tmp_path / "two.toml")]
-    assert commands.configuration(["fedavg", *files, "--client-nesterov"]).rounds == 8
+    assert commands.configuration(["fedavg", *files, "--client-nesterov"]).training.rounds == 8
     said = capsys.readouterr().err.splitlines()
     assert said == [
         f"fedjax-sparse: note: --config {tmp_path / 'one.toml'} is not read, "

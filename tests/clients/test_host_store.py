@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from fedjax_sparse.clients import host_store
-from fedjax_sparse.devices import meshes
 from fedjax_sparse.simulation import driver
 from fedjax_sparse.simulation.programs import RunState
 from tests import toy
@@ -92,7 +91,7 @@ def outcome(seeds: tuple[int, ...], resume: bool = False, prepare=None, **option
 )
 def test_where_states_lie_changes_only_rounding(seeds, count, prepare):
     with jax.enable_x64(True):
-        on_host = outcome(seeds, prepare=prepare, state_store="host", mesh=meshes.make_mesh(count))
+        on_host = outcome(seeds, prepare=prepare, state_store="host", devices=count)
         assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(on_host[0].clients))
         toy.leaves_close(on_host, outcome(seeds, prepare=prepare))
 

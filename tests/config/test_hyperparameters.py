@@ -9,6 +9,7 @@ import pytest
 from fedjax_sparse.config import registry, run_config
 from fedjax_sparse.config.cards.fedsparsify import FedSparsifyGlobal
 from fedjax_sparse.config.options import Options, Range, declared_options, option, type_name
+from fedjax_sparse.config.sections import Machine
 from fedjax_sparse.errors import UsageError
 
 ENTRIES = list(registry.algorithms().values())
@@ -71,7 +72,7 @@ def test_ranges_read_as_mathematics(allowed, text):
 def test_options_know_how_they_are_typed():
     count, share, rate, *_ = declared_options(Sample)
     assert (count.flag, share.paper, type_name(rate)) == ("--count", "0.5", "float")
-    (chunk,) = [o for o in declared_options(run_config.RunConfig) if o.name == "chunk"]
+    (chunk,) = [o for o in declared_options(Machine) if o.name == "chunk"]
     assert type_name(chunk) == "int | auto"
 
 
@@ -89,10 +90,12 @@ def test_every_entry_is_complete(entry):
 def test_every_field_is_declared_and_has_its_own_name(entry):
     declared = {option.name for option in declared_options(entry.hyperparameters)}
     assert declared == {field.name for field in dataclasses.fields(entry.hyperparameters)}
-    assert not declared & {field.name for field in dataclasses.fields(run_config.RunConfig)}
+    assert not declared & run_config.HOMES.keys()
 
 
-@pytest.mark.parametrize("options", [run_config.RunConfig, *(entry.hyperparameters for entry in ENTRIES)])
+@pytest.mark.parametrize(
+    "options", [*run_config.SECTIONS.values(), *(entry.hyperparameters for entry in ENTRIES)]
+)
 def test_an_option_that_may_be_none_is_none_unless_stated(options):
     # TOML has no None: a missing key is read as the default.
     may_be_none = [o for o in declared_options(options) if type(None) in typing.get_args(o.annotation)]
@@ -101,8 +104,8 @@ def test_an_option_that_may_be_none_is_none_unless_stated(options):
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_overrides_are_options_of_a_run(entry):
-    configured = run_config.configure(entry.name)
-    assert {name: getattr(configured, name) for name in entry.overrides} == dict(entry.overrides)
+    configured = run_config.values(run_config.configure(entry.name))
+    assert {name: configured[name] for name in entry.overrides} == dict(entry.overrides)
 
 
 def test_names_are_unique_and_every_reference_is_used():

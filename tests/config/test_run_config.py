@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fedjax_sparse.config import registry, run_config
 from fedjax_sparse.config.run_config import configure
+from fedjax_sparse.config.sections import Cohorts, Data, Machine, Partition, Records, Run, Server, Training
 from fedjax_sparse.errors import UsageError
 
 
@@ -38,21 +39,53 @@ def test_any_values_survive_toml(**values):
 
 def test_a_file_reads_as_documented(tmp_path):
     file = tmp_path / "run.toml"
-    file.write_text('rounds = 7\nclient_lr = 1\n[algorithm]\nname = "fedsparsify-global"\nsparsity = 0.5\n')
-    assert run_config.from_toml_dict(run_config.read(file)) == configure(
-        "fedsparsify-global", rounds=7, client_lr=1.0, sparsity=0.5
-    )
+    own = '[algorithm]\nname = "fedsparsify-global"\nsparsity = 0.5\n'
+    file.write_text(f'[data]\nmodel = "cifar_cnn"\n[training]\nrounds = 7\nclient_lr = 1\n{own}')
+    wanted = configure("fedsparsify-global", model="cifar_cnn", rounds=7, client_lr=1.0, sparsity=0.5)
+    assert run_config.from_toml_dict(run_config.read(file)) == wanted
+    file.write_text(
+        f'model = "cifar_cnn"\nrounds = 7\nclient_lr = 1\n{own}'
+    )  # as versions up to 0.1 wrote them
+    assert run_config.from_toml_dict(run_config.read(file)) == wanted
 
 
 def test_local_steps_replace_epochs_in_the_file():
     table = run_config.to_toml_dict(configure("fedavg", local_steps=5))
-    assert "local_epochs" not in table
-    assert table["local_steps"] == 5
+    assert "local_epochs" not in table["training"]
+    assert table["training"]["local_steps"] == 5
 
 
 def test_all_clients_can_be_the_cohort():
-    assert configure("fedavg", clients=7, cohort_size="all").places == 7
-    assert configure("fedavg", clients=12).places == 10
+    assert Cohorts(cohort_size="all").places(7) == 7
+    assert Cohorts(cohort_size=5).places(7) == 5
+    assert configure("fedavg", clients=7, cohort_size="all").partition.clients == 7
+
+
+def test_options_side_by_side_are_those_of_the_sections():
+    assert configure("fedavg", rounds=7, clients=30, chunk=2) == run_config.RunConfig(
+        "fedavg",
+        configure("fedavg").hyper,
+        Data(),
+        Partition(clients=30),
+        Cohorts(),
+        Training(rounds=7),
+        Server(),
+        Run(),
+        Machine(chunk=2),
+        Records(),
+    )
+
+
+def test_names_of_options_and_sections_are_unique():
+    names = [option.name for option in run_config.run_options()]
+    assert len(names) == len(set(names)) == len(run_config.HOMES)
+    assert "algorithm" not in run_config.SECTIONS
+
+
+def test_some_options_of_several_sections_can_be_changed():
+    before = configure("fedavg", rounds=7, chunk=2, devices=2)
+    after = run_config.changed(before, chunk=1, out="there")
+    assert after == configure("fedavg", rounds=7, chunk=1, devices=2, out="there")
 
 
 @pytest.mark.parametrize(
@@ -144,6 +177,22 @@ def test_hyperparameters_must_belong_to_the_algorithm():
         (
             {"algorithm": {"name": "fedavg"}, "round": 3},
             r"unknown option of fedavg 'round'; did you mean 'rounds'",
+        ),
+        (
+            {"algorithm": {"name": "fedavg"}, "trainig": {"rounds": 3}},
+            r"unknown table 'trainig'; did you mean 'training'",
+        ),
+        (
+            {"algorithm": {"name": "fedavg"}, "training": {"round": 3}},
+            r"unknown option of \[training\] 'round'; did you mean 'rounds'",
+        ),
+        (
+            {"algorithm": {"name": "fedavg"}, "data": {"rounds": 3}},
+            r"rounds is no option of \[data\]; it belongs to \[training\]",
+        ),
+        (
+            {"algorithm": {"name": "fedavg"}, "rounds": 3, "training": {"rounds": 3}},
+            r"rounds is stated twice; keep the one in \[training\]",
         ),
     ],
 )

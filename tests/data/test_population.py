@@ -25,7 +25,12 @@ def test_build():
     assert (built.index.dtype, built.count.dtype, built.weight.dtype) == (np.int32, np.int32, np.float32)
     assert built.pool.x is X
     assert built.pool.y is Y
-    assert population.build(X, Y, PARTS, weighting="uniform").weight.tolist() == [1.0, 1.0, 1.0]
+    assert population.weighted(built, "uniform").weight.tolist() == [1.0, 1.0, 1.0]
+    assert population.weighted(population.weighted(built, "uniform"), "examples").weight.tolist() == [
+        1.0,
+        3.0,
+        2.0,
+    ]
 
 
 def test_weights_are_float64_where_jax_is():

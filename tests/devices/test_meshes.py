@@ -20,7 +20,7 @@ from tests import QUICK_COMPILATION, toy
 
 def final(name: str, count: int, seeds=(0,), resume: bool = False):
     """The state after the last round, without the rows that fill the store up, and the last rows."""
-    setting = toy.setting(mesh=meshes.make_mesh(count), chunk=1, cohort_size=6)
+    setting = toy.setting(devices=count, chunk=1, cohort_size=6)
     algorithm = toy.algorithm(name, setting)
     run = functools.partial(driver.run, algorithm, setting, seeds, evaluate_at=driver.every(2))
     start = None
@@ -52,7 +52,7 @@ def in_a_process_of_its_own(count: int, call: str) -> None:
 
 
 def test_each_device_keeps_the_states_of_some_clients():
-    setting = toy.setting(np.float32, mesh=meshes.make_mesh(4))
+    setting = toy.setting(np.float32, devices=4)
     algorithm = toy.algorithm("flare", setting)
     *_, last = driver.run(algorithm, setting, [0], evaluate_at=lambda t: False)
     for leaf in jax.tree.leaves(last.state.clients):

@@ -6,13 +6,13 @@ import pytest
 
 from fedjax_sparse.clients import state_store
 from fedjax_sparse.config.run_config import configure
+from fedjax_sparse.config.sections import Partition
 from fedjax_sparse.data import datasets
-from fedjax_sparse.data.population import make_population
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.experiments.building import build
 from fedjax_sparse.models import MODELS
 from fedjax_sparse.models import model as models
-from fedjax_sparse.simulation.setting import make_setting
+from fedjax_sparse.simulation.setting import make_population, make_setting
 
 X = np.arange(24, dtype=np.float64).reshape(12, 2) / 24
 TEXT = np.arange(36).reshape(12, 3) % 5
@@ -39,16 +39,16 @@ def chosen(dataset, **values):
 )
 def test_the_model_follows_the_task_and_is_recorded(saved, x, y, model):
     experiment = chosen(saved(x, y))
-    assert (experiment.config.model, experiment.setting.model.name) == (model, model)
+    assert (experiment.config.data.model, experiment.setting.model.name) == (model, model)
 
 
 def test_options_may_be_given_to_the_model_that_follows(saved):
-    assert chosen(saved(X, np.arange(12) % 3), model="auto:hidden=3").config.model == "mlp:hidden=3"
+    assert chosen(saved(X, np.arange(12) % 3), model="auto:hidden=3").config.data.model == "mlp:hidden=3"
 
 
 def test_known_data_sets_have_the_usual_models():
-    assert chosen("digits").config.model == "mlp"
-    assert chosen("synthetic/linear").config.model == "linear"
+    assert chosen("digits").config.data.model == "mlp"
+    assert chosen("synthetic/linear").config.data.model == "linear"
 
 
 def test_a_chosen_model_decides_what_whole_numbers_are(saved):
@@ -68,11 +68,11 @@ def test_a_model_for_another_task_is_refused_with_those_that_fit(saved, x, y, mo
 
 def test_a_setting_in_python_is_checked_too():
     data = datasets.load("synthetic/linear")
-    population = make_population(data, "natural", 10)
+    population = make_population(data, Partition("natural", clients=10))
     with pytest.raises(
         UsageError, match="model mlp is for classification, and synthetic/linear is for regression"
     ):
-        make_setting(data, models.build("mlp", (20,), 1), population, rounds=1, cohort_size=2)
+        make_setting(data, models.build("mlp", (20,), 1), population)
 
 
 @pytest.mark.parametrize("name", ["linear", "logistic", "softmax", "mlp", "gru"])

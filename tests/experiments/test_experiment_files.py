@@ -37,7 +37,10 @@ FLARE = [path for path in OFFICIAL if read(path).algorithm == "flare"]
 def test_every_file_is_a_run_and_leaves_nothing_to_guess(path):
     table = run_config.read(path)
     assert read(path).algorithm == table["algorithm"]["name"]
-    assert {"dataset", "model", "partition", "clients", "rounds", "client_lr"} <= set(table)
+    assert {"dataset", "model", "partition", "clients", "rounds", "client_lr"} <= set(
+        run_config.options_of_run(table)
+    )
+    assert set(table) <= {*run_config.SECTIONS, "algorithm"}
 
 
 @pytest.mark.parametrize("path", OFFICIAL, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -58,7 +61,7 @@ def test_official_flare_differs_from_the_plain_one_in_the_parity_options_alone(p
     assert {"count_rule": "exact", "restart_momentum": False}.items() <= plain["algorithm"].items()
     for table in (official, plain):
         table["algorithm"] |= expected
-        table["model"] = spec.parse(table["model"])[0]
+        table["data"]["model"] = spec.parse(table["data"]["model"])[0]
     assert official == plain
 
 
@@ -73,7 +76,7 @@ def test_official_flare_differs_from_the_plain_one_in_the_parity_options_alone(p
     ],
 )
 def test_models_of_the_files_have_the_published_sizes(stem, shape, count):
-    name, options = spec.parse(read(FOLDER / "flare" / f"{stem}.toml").model)
+    name, options = spec.parse(read(FOLDER / "flare" / f"{stem}.toml").data.model)
     model = models.build(name, shape, 10, **options)
     assert trees.size(jax.eval_shape(model.init, jax.random.key(0)).params) == count
 

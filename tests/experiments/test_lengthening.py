@@ -60,7 +60,7 @@ def test_what_depends_on_the_length_is_refused_with_the_reason(algorithm, option
 @pytest.mark.parametrize("schedule", ["constant", "step:0.1@10,30", "decay:0.99", "exponential:0.1@500"])
 def test_what_does_not_is_lengthened(schedule):
     config = configure("flare", rounds=20, lr_schedule=schedule)
-    assert lengthened(config, 40).rounds == 40
+    assert lengthened(config, 40).training.rounds == 40
     with pytest.raises(UsageError, match=re.escape("--rounds = 19 is out of range; allowed: [20, inf)")):
         lengthened(config, 19)
 

@@ -29,9 +29,8 @@ COMMAND = ["fedjax-sparse", "run", "fedavg"]
 
 def create(out: Path, seeds: list[int], table: Mapping[str, Any] | None = None) -> list[RunFolder]:
     table = {
-        "dataset": "digits",
-        "seed": seeds[0],
-        "seeds": len(seeds),
+        "data": {"dataset": "digits"},
+        "run": {"seed": seeds[0], "seeds": len(seeds)},
         "algorithm": {"name": "fedavg"},
         **(table or {}),
     }
@@ -85,7 +84,11 @@ def test_a_run_of_one_seed_is_one_folder(tmp_path: Path) -> None:
     assert run.path == out
     assert {entry.name for entry in out.iterdir()} == {"config.toml", "manifest.json", "metrics.jsonl"}
     table, (opened,) = run_folder.open_run(out)
-    assert table == {"dataset": "digits", "seed": 7, "seeds": 1, "algorithm": {"name": "fedavg"}}
+    assert table == {
+        "data": {"dataset": "digits"},
+        "run": {"seed": 7, "seeds": 1},
+        "algorithm": {"name": "fedavg"},
+    }
     assert opened.path == out
     assert opened.rows() == []
 
@@ -94,12 +97,13 @@ def test_a_run_of_several_seeds_is_as_many_complete_folders(tmp_path: Path) -> N
     runs = create(tmp_path, [3, 4, 5])
     assert [run.path for run in runs] == [tmp_path / "seed_3", tmp_path / "seed_4", tmp_path / "seed_5"]
     table, opened = run_folder.open_run(tmp_path)
-    assert (table["seed"], table["seeds"]) == (3, 3)
+    assert table["run"] == {"seed": 3, "seeds": 3}
     assert [run.path for run in opened] == [run.path for run in runs]
     assert RunFolder(tmp_path).manifest()["seeds"] == [3, 4, 5]
     for seed, run in zip([3, 4, 5], runs, strict=True):
         table, (alone,) = run_folder.open_run(run.path)
-        assert (table["seed"], table["seeds"], table["dataset"]) == (seed, 1, "digits")
+        assert table["run"] == {"seed": seed, "seeds": 1}
+        assert table["data"] == {"dataset": "digits"}
         assert alone.path == run.path
         assert alone.manifest()["seeds"] == [seed]
 

@@ -10,7 +10,7 @@ import pytest
 
 from fedjax_sparse import errors
 from fedjax_sparse.config.options import declared_options
-from fedjax_sparse.config.run_config import RunConfig
+from fedjax_sparse.config.sections import Server
 from fedjax_sparse.server import fedopt
 from fedjax_sparse.server.optimizer import mask_moments
 from tests.baselines import fedopt_twin
@@ -169,5 +169,5 @@ def test_every_name_descends(name):
 
 
 def test_the_command_line_knows_every_name():
-    options = {option.name: option for option in declared_options(RunConfig)}
+    options = {option.name: option for option in declared_options(Server)}
     assert get_args(options["server_opt"].annotation) == fedopt.NAMES

@@ -11,7 +11,7 @@ import pytest
 from fedjax_sparse.cli.commands import main
 from fedjax_sparse.clients import state_store
 from fedjax_sparse.config.run_config import configure
-from fedjax_sparse.devices import meshes, platforms
+from fedjax_sparse.devices import platforms
 from fedjax_sparse.errors import RunError
 from fedjax_sparse.experiments.building import build, prepare
 from fedjax_sparse.records import checkpoints
@@ -60,7 +60,7 @@ def test_each_seed_has_its_states_on_the_host():
 
 
 def test_copies_of_the_data_share_main_memory():
-    assert needed(mesh=meshes.make_mesh(2)) > needed()  # two copies of the data, in one main memory
+    assert needed(devices=2) > needed()  # two copies of the data, in one main memory
 
 
 def test_testing_counts_where_it_needs_more_than_training():
@@ -99,7 +99,7 @@ def test_what_was_compiled_ahead_is_what_runs(monkeypatch, name, place):
 
 def ready(**options):
     config = configure("fedavg", **SMALL, **options)
-    return prepare(build(config), config.chunk)
+    return prepare(build(config), config.machine.chunk)
 
 
 def test_the_automatic_chunk_is_halved_until_the_run_fits(monkeypatch):
@@ -109,7 +109,7 @@ def test_the_automatic_chunk_is_halved_until_the_run_fits(monkeypatch):
     monkeypatch.setattr(setting, "automatic_chunk", lambda share: share)
     monkeypatch.setattr(state_store, "available_memory", lambda devices: two + 1)
     fitted = ready(**large)
-    assert (fitted.experiment.config.chunk, fitted.memory.needed) == (2, two)
+    assert (fitted.experiment.config.machine.chunk, fitted.memory.needed) == (2, two)
 
 
 def test_a_run_that_cannot_fit_is_refused(tmp_path, monkeypatch, capsys):
@@ -175,7 +175,7 @@ def test_compiling_that_runs_out_halves_an_automatic_chunk(monkeypatch):
     monkeypatch.setattr(
         programs, "compile_ahead", lambda a, s, k: exhausted() if s.chunk > 2 else compile_ahead(a, s, k)
     )
-    assert ready().experiment.config.chunk == 2
+    assert ready().experiment.config.machine.chunk == 2
 
 
 def test_compiling_that_runs_out_is_one_line(tmp_path, monkeypatch, capsys):

@@ -139,7 +139,7 @@ def test_matmul_precision_reaches_products_and_convolutions():
     )(model.init(jax.random.key(0)))
     assert "DEFAULT" not in str(program)
     assert "HIGHEST" in str(program)
-    assert experiment.config.matmul_precision == "float32"
+    assert experiment.config.data.matmul_precision == "float32"
     build(configure("fedavg"))
     assert "HIGHEST" not in str(jax.make_jaxpr(lambda x: x @ x)(x))
 

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fedjax_sparse.config.run_config import make_sections
+from fedjax_sparse.config.sections import Cohorts, Training
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.datasets import Dataset
 from fedjax_sparse.devices import platforms
@@ -29,7 +31,7 @@ def least_squares(parts, **options) -> tuple[Setting, Dataset]:
     model = models.build("linear", (3,), 1, dtype=jnp.float64)
     population = populations.build(data.x_train, data.y_train, parts)
     defaults = {"rounds": 5, "cohort_size": len(parts), "local_epochs": 1, "batch_size": 24, "client_lr": 0.1}
-    return make_setting(data, model, population, **(defaults | options)), data
+    return make_setting(data, model, population, **make_sections(defaults | options)), data
 
 
 def final(setting: Setting, name: str = "fedavg", **hyper):
@@ -86,10 +88,12 @@ def test_weighting_by_examples_and_uniformly_differ_where_sizes_do():
     data = toy.dataset()
     parts = np.split(np.arange(40), np.cumsum(toy.SIZES)[:-1])
     model = models.build("mlp", (4,), 3, dtype=jnp.float64, hidden=(5,))
+    population = populations.build(data.x_train, data.y_train, parts)
+    training = Training(rounds=1, local_epochs=1, batch_size=9)
     servers = []
     for weighting in ("examples", "uniform"):
-        population = populations.build(data.x_train, data.y_train, parts, weighting=weighting)
-        setting = make_setting(data, model, population, rounds=1, cohort_size=7, batch_size=9)
+        cohorts = Cohorts(cohort_size=7, weighting=weighting)
+        setting = make_setting(data, model, population, cohorts=cohorts, training=training)
         servers.append(final(setting)[0])
     leaves = [jax.tree.leaves(server.variables.params) for server in servers]
     assert any(not np.allclose(a, b) for a, b in zip(*leaves, strict=True))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sparse.devices import meshes
+from fedjax_sparse.config.sections import Training
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.simulation.setting import make_loss, make_plan, rate_by_round
 from fedjax_sparse.types import Batch
@@ -19,22 +19,30 @@ def test_rates_by_round():
 
 
 def test_steps_ask_for_enough_passes_of_the_smallest_client():
-    plan = make_plan(np.asarray([100, 7]), batch_size=4, epochs=None, steps=9)
+    plan = make_plan(Training(batch_size=4, local_steps=9), np.asarray([100, 7]))
     assert plan.passes == 5  # nine steps at two a pass
     assert plan.total_steps(jnp.int32(7)) == 9
-    with pytest.raises(UsageError, match="local-epochs"):
-        make_plan(np.asarray([5]), batch_size=4, epochs=None, steps=None)
 
 
-@pytest.mark.parametrize("chunk", [0, 5])
-def test_a_chunk_larger_than_the_cohort_is_refused(chunk):
-    with pytest.raises(UsageError, match="1 to 4"):
-        toy.setting(jnp.float32, chunk=chunk)
+def test_a_chunk_larger_than_the_cohort_is_refused():
+    with pytest.raises(UsageError, match="--chunk = 5 is out of range; allowed: 1 to 4"):
+        toy.setting(jnp.float32, chunk=5)
+
+
+def test_a_cohort_larger_than_the_population_is_refused():
+    with pytest.raises(UsageError, match=r"cohort_size = 8 is out of range; allowed: \[1, 7\]"):
+        toy.setting(jnp.float32, cohort_size=8)
+    assert toy.setting(jnp.float32, cohort_size="all").federation.cohort_size == 7
+
+
+@pytest.mark.parametrize(("weighting", "weight"), [("examples", toy.SIZES), ("uniform", (1,) * 7)])
+def test_clients_weigh_what_their_cohorts_say(weighting, weight):
+    assert toy.setting(jnp.float32, weighting=weighting).population.weight.tolist() == [*weight]
 
 
 @pytest.mark.parametrize(("count", "chunk"), [(1, 4), (2, 2), (3, 2), (4, 1)])
 def test_a_chunk_is_at_most_what_a_device_has_of_the_cohort(count, chunk):
-    assert toy.setting(jnp.float32, chunk=4, mesh=meshes.make_mesh(count)).chunk == chunk
+    assert toy.setting(jnp.float32, chunk=4, devices=count).chunk == chunk
 
 
 @pytest.mark.parametrize("train", [True, False])
