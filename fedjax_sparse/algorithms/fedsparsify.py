@@ -314,9 +314,12 @@ def _gradual(federation: Federation, hyper: GradualPruning) -> np.ndarray:
     )
     if (reached := curve[-1]) < hyper.sparsity:
         last = federation.rounds - federation.rounds % hyper.frequency
+        pruning = (
+            f"the last pruning, after round {last}," if last > hyper.start_round else "no pruning at all"
+        )
         warnings.warn(
-            f"--frequency = {hyper.frequency} does not divide --rounds = {federation.rounds}: the last pruning, after "
-            f"round {last}, leaves a sparsity of {reached:.6g}, not --sparsity = {hyper.sparsity}",
+            f"--frequency = {hyper.frequency} does not divide --rounds = {federation.rounds}: {pruning} leaves a "
+            f"sparsity of {reached:.6g}, not --sparsity = {hyper.sparsity}",
             stacklevel=2,
         )
     return np.where(t > hyper.start_round, curve, 0)

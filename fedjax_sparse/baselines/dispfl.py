@@ -78,17 +78,20 @@ def dispfl(federation: Federation, hyper: DisPFL) -> Algorithm:
             gradient, start, client, t, train_key, lambda params: masks.apply(peer.mask, params)
         )
         scores = moving.scores(trained.variables, client, grow_key)
-        _, mask, _ = regrow.prune_and_regrow(
+        _, mask, grown = regrow.prune_and_regrow(
             trained.variables.params, peer.mask, scores, moving.moved[t - 1], moving.everywhere
         )
         report = Report(trained.loss, training_work(trained, trees.count_nonzero(peer.mask)))
-        return (), (Peer(trained.variables, peer.mask, mask), heard), report
+        ranking = regrow.ranking(scores, mask, grown, moving.everywhere)
+        return (), (Peer(trained.variables, peer.mask, mask), heard), (report, ranking)
 
     def round_fn(state, cohort, t, key):
         draw_key, work_key = jax.random.split(key)
         heard = hearing(cohort, draw_key, hyper.neighbours, federation.population)
         mean = mean_of_heard(state.client, heard)
-        _, (peers, _), report = federation.over_clients(work, t, (state.client, mean), cohort, work_key)
+        _, (peers, _), (report, ranking) = federation.over_clients(
+            work, t, (state.client, mean), cohort, work_key
+        )
 
         def message(numbers, size, where):
             values = numbers * (living + federation.stats_size)
@@ -100,7 +103,7 @@ def dispfl(federation: Federation, hyper: DisPFL) -> Algorithm:
         most = min(hyper.neighbours, federation.population - 1)
         up = message(listeners, listeners * whole, cohort.present)
         down = message(hears, max(most, 1) * whole, cohort.invited)
-        return State((), peers), Metrics(up, down, report.work, report.loss, {})
+        return State((), peers), Metrics(up, down, report.work, report.loss, {}, ranking)
 
     def model(server, peer):
         del server

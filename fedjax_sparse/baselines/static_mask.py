@@ -43,9 +43,10 @@ def static_mask(federation: Federation, hyper: StaticMask) -> Algorithm:
     def find_mask(variables, cohort, key):
         scores = saliency.random(key, variables.params) if random else saliency.magnitude(variables.params)
         mask = topk.largest_per_leaf(scores, counts, among)
+        ranking = masks.ranking(scores, mask, among, layerwise=True)
         nothing = nothing_sent(cohort.invited)
         down = nothing._replace(mask_bits=jnp.where(cohort.invited, told, 0))
         work = no_work(cohort.invited, len(counts))
-        return mask, Metrics(nothing, down, work, jnp.zeros_like(cohort.weight), {})
+        return mask, Metrics(nothing, down, work, jnp.zeros_like(cohort.weight), {}, ranking)
 
     return averaging_under_a_mask(federation, find_mask, kept, among)

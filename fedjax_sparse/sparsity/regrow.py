@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sparse import trees
-from fedjax_sparse.sparsity import topk
-from fedjax_sparse.types import PyTree
+from fedjax_sparse.sparsity import masks, topk
+from fedjax_sparse.types import PyTree, Ranking
 
 
 def prune_and_regrow(
@@ -62,6 +62,14 @@ def with_largest(mask: PyTree, scores: PyTree, n_grow: topk.Counts, among: PyTre
             for live, score, chosen, n in zip(leaves, *others, n_grow, strict=True)
         ]
     )
+
+
+def ranking(scores: PyTree, mask: PyTree, grown: PyTree, among: PyTree) -> Ranking:
+    """How far the scores decided what grew into the new mask, leaf by leaf; see `masks.ranking`."""
+    candidates = jax.tree.map(
+        lambda score, live, new: jnp.where(live & ~new, -jnp.inf, score), scores, mask, grown
+    )
+    return masks.ranking(candidates, grown, among, layerwise=True)
 
 
 def reset_grown(state: PyTree, grown: PyTree) -> PyTree:

@@ -105,3 +105,16 @@ def test_reset_of_a_bare_array_leaves_counters_alone():
     new = regrow.reset_grown(state, jnp.array([True, False, True]))
     np.testing.assert_array_equal(new["momentum"], [0, 1, 0])
     assert new["count"] == 4
+
+
+def test_a_ranking_says_what_grew_by_its_place():
+    """Two of four dead entries grow, of which one alone has a gradient."""
+    mask, scores = [jnp.array([True, True, False, False, False, False])], [jnp.array([9.0, 9, 0, 0, 2, 0])]
+    weights = [jnp.array([5.0, 4, 0, 0, 0, 0])]
+    _, new, grown = regrow.prune_and_regrow(weights, mask, scores, [0], [True])
+    assert regrow.ranking(scores, new, grown, [True]) == (1, 0)
+    new, grown = (
+        [jnp.array([True, True, True, False, True, False])],
+        [jnp.array([False, False, True, False, True, False])],
+    )
+    assert regrow.ranking(scores, new, grown, [True]) == (1, 1)
