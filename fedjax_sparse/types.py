@@ -93,7 +93,9 @@ class Message(NamedTuple):
         values: Scalars that a sparse encoding sends.
         located: How many of `values` lie where the receiver cannot know; each needs its position.
         universe: The number of positions among which the located values lie.
-        mask_bits: Bits of masks sent as such, beside the values.
+        mask_bits: Bits of masks or seeds sent as such, beside the values.
+        code_bits: Bits of codes, such as signs or levels, that a sparse encoding sends in place of the other scalars of
+            `size`; a dense one sends those themselves.
     """
 
     size: jax.Array
@@ -101,6 +103,7 @@ class Message(NamedTuple):
     located: jax.Array
     universe: jax.Array
     mask_bits: jax.Array
+    code_bits: jax.Array
 
 
 class Work(NamedTuple):

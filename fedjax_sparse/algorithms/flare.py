@@ -7,7 +7,7 @@ import numpy as np
 from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import Gradient, in_sequence, make_gradient
 from fedjax_sparse.config.cards.flare import Flare
-from fedjax_sparse.rounds.error_feedback import Server, decaying, error_feedback, top_k
+from fedjax_sparse.rounds.error_feedback import Server, decaying, error_feedback, remembering, top_k
 from fedjax_sparse.sparsity import compression, masks
 from fedjax_sparse.types import Algorithm, Federation, PyTree, Trained
 
@@ -82,7 +82,7 @@ def flare(federation: Federation, hyper: Flare) -> Algorithm:
         return in_sequence(first, rest)
 
     select, declared = top_k(federation, hyper)
-    return error_feedback(federation, train, select, declared)
+    return error_feedback(federation, train, remembering(select), declared=declared)
 
 
 def _larger_counts(sizes: list[int], percentile: float) -> np.ndarray:

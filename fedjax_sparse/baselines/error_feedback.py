@@ -10,7 +10,16 @@ from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.clients.proximal import proximal_training
 from fedjax_sparse.config.cards.error_feedback import EF21, FFL, ErrorFeedback, FedProxErrorCorrection
-from fedjax_sparse.rounds.error_feedback import RULES, Heard, decaying, error_feedback, top_k
+from fedjax_sparse.rounds.error_feedback import (
+    RULES,
+    Heard,
+    decaying,
+    error_feedback,
+    plain_training,
+    remembering,
+    top_k,
+    zeros,
+)
 from fedjax_sparse.types import Algorithm, Client, Declared, Federation, Variables
 
 MOST_GROWTH = 1e4  # a loss this many times the first has diverged; without a bound its rounds would not end
@@ -32,14 +41,8 @@ def error_correction(federation: Federation, hyper: ErrorFeedback) -> Algorithm:
         Stich et al., Sparsified SGD with Memory (arXiv 1809.07599);
         as a baseline: Greidi and Cohen (arXiv 2312.13795).
     """
-    gradient = make_gradient(federation.loss)
-
-    def train(server, residual, client, t, key):
-        del residual
-        return federation.train(gradient, server.variables, client, t, key)
-
     select, declared = top_k(federation, hyper)
-    return error_feedback(federation, train, select, declared)
+    return error_feedback(federation, plain_training(federation), remembering(select), declared=declared)
 
 
 def fedprox_error_correction(federation: Federation, hyper: FedProxErrorCorrection) -> Algorithm:
@@ -79,30 +82,24 @@ def ef21(federation: Federation, hyper: EF21) -> Algorithm:
         Richtarik et al., EF21: A New, Simpler, Theoretically Better, and Practically Faster Error Feedback
         (arXiv 2106.05203); partial participation as in Fatkhullin et al. (arXiv 2110.03294).
     """
-    gradient = make_gradient(federation.loss)
     over_cohort = hyper.state_mean == "cohort"
+    select, declared = top_k(federation, hyper)
 
-    def train(server, known, client, t, key):
-        del known
-        return federation.train(gradient, server.variables, client, t, key)
-
-    def exchange(select, update, known):
-        change, mask = select(trees.sub(update, known))
+    def exchange(turn, update, known):
+        change, mask = select(turn, trees.sub(update, known))
         known = trees.add(known, change)
-        return known if over_cohort else change, known, mask
+        return known if over_cohort else change, known, jnp.sum(trees.count_nonzero(mask))
 
-    def conclude(mean_known, heard: Heard):
-        mean_known = heard.mean if over_cohort else trees.add_scaled(mean_known, heard.share, heard.mean)
+    def conclude(server, heard: Heard):
+        mean_known = heard.mean if over_cohort else trees.add_scaled(server.notes, heard.share, heard.mean)
         return mean_known, mean_known
 
-    select, declared = top_k(federation, hyper)
     return error_feedback(
         federation,
-        train,
-        select,
-        declared,
-        exchange=exchange,
-        first_notes=lambda variables: trees.zeros_like(variables.params),
+        plain_training(federation),
+        exchange,
+        declared=declared,
+        first_notes=zeros,
         conclude=conclude,
     )
 
@@ -157,14 +154,15 @@ def ffl(federation: Federation, hyper: FFL) -> Algorithm:
         steps = (0, local_steps(client, growth(server.notes)))
         return federation.train(gradient, server.variables, client, t, key, steps=steps)
 
-    def select(server, tree):
-        percent = jnp.minimum(hyper.keep_percent / growth(server.notes), 100)
+    def select(turn, tree):
+        percent = jnp.minimum(hyper.keep_percent / growth(turn.server.notes), 100)
         wanted = jnp.round(sizes * (percent / 100)).astype(jnp.int32) + more
         return keep(tree, jnp.clip(wanted, fewest, sizes), everything)
 
     on_test = hyper.loss == "test"
 
-    def conclude(losses: Losses, heard: Heard):
+    def conclude(server, heard: Heard):
+        losses = server.notes
         if on_test:
             return losses, heard.mean
         return Losses(jnp.where(losses.first > 0, losses.first, heard.loss), heard.loss), heard.mean
@@ -179,8 +177,8 @@ def ffl(federation: Federation, hyper: FFL) -> Algorithm:
     return error_feedback(
         federation,
         train,
-        select,
-        Declared("upload", "measured", None, everything),
+        remembering(select),
+        declared=(Declared("upload", "measured", None, everything),),
         first_notes=first_notes,
         conclude=conclude,
         observe=observe,

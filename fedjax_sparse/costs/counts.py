@@ -39,6 +39,7 @@ def sparse_message(
     located: jax.Array | int,
     universe: jax.Array | int,
     mask_bits: jax.Array | int = 0,
+    code_bits: jax.Array | int = 0,
 ) -> Message:
     """A part of `size` scalars.
 
@@ -48,9 +49,10 @@ def sparse_message(
         sent: bool[C], where a message goes at all.
         located: i32[] or i32[C], values whose position the receiver cannot know; 0 for a support that it knows.
         universe: Positions among which the located values lie.
-        mask_bits: i32[] or i32[C], bits of a mask sent beside the values.
+        mask_bits: i32[] or i32[C], bits of a mask or a seed sent beside the values.
+        code_bits: i32[] or i32[C], bits of codes that stand for the scalars that are not among the values.
     """
-    counts = (size, values, located, universe, mask_bits)
+    counts = (size, values, located, universe, mask_bits, code_bits)
     return Message(*(jnp.where(sent, jnp.asarray(count, jnp.int32), 0) for count in counts))
 
 

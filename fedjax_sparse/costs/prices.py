@@ -5,8 +5,9 @@ int32, and examples x entries x positions, summed over a run, can pass int64. No
 further leading axes (rounds, seeds) and sum over them too.
 
 Bytes. A message of values in a sparse encoding consists of the values and of what the receiver needs to place those
-that lie where it cannot know. The name of the encoding, shapes and dtypes are known to both sides and are not
-counted; `encoding` writes such messages, and its lengths are the numbers given here.
+that lie where it cannot know; codes of a few bits, such as signs, may stand for the rest. The name of the encoding,
+shapes and dtypes are known to both sides and are not counted; `encodings` writes such messages, and its lengths are the
+numbers given here.
 
 FLOPs. Two per multiply-add; kernels only (biases, norms, activations and the optimizer are left out); positions in
 the padding of a convolution count like any other.
@@ -82,11 +83,12 @@ def bytes_per_client(message: Message, encoding: str, value_bytes: int) -> np.nd
     if encoding not in ENCODINGS:
         errors.unknown_name("encoding", encoding, ENCODINGS)
     errors.check_range("value_bytes", value_bytes, 1)
-    size, values, located, universe, mask_bits = (_exact(field) for field in message)
+    size, values, located, universe, mask_bits, code_bits = (_exact(field) for field in message)
+    codes = _ceil_bytes(code_bits)
     body = {
         "dense": value_bytes * size,
-        "values+indices": value_bytes * values + located * np.frompyfunc(index_bytes, 1, 1)(universe),
-        "bitmask": value_bytes * values + np.where(located > 0, _ceil_bytes(universe), 0),
+        "values+indices": value_bytes * values + located * np.frompyfunc(index_bytes, 1, 1)(universe) + codes,
+        "bitmask": value_bytes * values + np.where(located > 0, _ceil_bytes(universe), 0) + codes,
     }
     body["smallest"] = np.minimum.reduce(list(body.values()))
     return body[encoding] + _ceil_bytes(mask_bits)

@@ -55,6 +55,12 @@ def random_k(tree: PyTree, key: jax.Array, k: ArrayLike, among: PyTree) -> tuple
     return masks.apply(mask, tree), mask
 
 
+def random_k_per_leaf(tree: PyTree, key: jax.Array, ks: topk.Counts, among: PyTree) -> tuple[PyTree, PyTree]:
+    """`ks[i]` entries drawn uniformly from each chosen leaf i; not scaled up."""
+    mask = topk.largest_per_leaf(saliency.random(key, tree), ks, among)
+    return masks.apply(mask, tree), mask
+
+
 def soft_threshold(tree: PyTree, threshold: ArrayLike, among: PyTree) -> tuple[PyTree, PyTree]:
     """sign(x) max(|x| - threshold, 0): the proximal operator of threshold * ||x||_1. Not a selection: values shrink."""
 
@@ -84,6 +90,24 @@ def error_feedback(select: Selection, update: PyTree, residual: PyTree) -> tuple
     sent, mask = select(total)
     rest = jax.tree.map(lambda keep, leaf: jnp.where(keep, jnp.zeros_like(leaf), leaf), mask, total)
     return sent, rest, mask
+
+
+def remainder_feedback(
+    compress: Callable[[PyTree], tuple[PyTree, PyTree]], update: PyTree, residual: PyTree
+) -> tuple[PyTree, PyTree, PyTree]:
+    """`error_feedback` for an operator that changes what it sends: the residual is what is left of the total.
+
+    Args:
+        compress: Tree -> (what the receiver reads, the counts of the message).
+        update: What there is to send.
+        residual: What was not sent before; zeros at first.
+
+    Returns:
+        What the receiver reads, the new residual, and the counts.
+    """
+    total = trees.add(update, residual)
+    sent, counts = compress(total)
+    return sent, trees.sub(total, sent), counts
 
 
 def exact_counts(sizes: Sequence[int], percent: float) -> np.ndarray:

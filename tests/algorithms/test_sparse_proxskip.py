@@ -158,7 +158,7 @@ class Engine:
             return algorithm.round(carry[0], cohort, t, jax.random.fold_in(jax.random.key(1), t))
 
         counts = jnp.zeros_like(everyone)
-        message, leaves = Message(*[counts] * 5), counts[:, None]
+        message, leaves = Message(*[counts] * 6), counts[:, None]
         log = {"control_mean": jnp.zeros(())} if control else {}
         metrics = Metrics(message, message, Work(counts, counts, *[leaves] * 3), jnp.zeros(h.shape[0]), log)
         return jax.lax.fori_loop(1, rounds + 1, one, (state, metrics))

@@ -19,7 +19,7 @@ CONCRETE = ("dense", "values+indices", "bitmask")
 def counts(keep, known) -> Message:
     """What an algorithm would report for one client that sends this."""
     kept, expected = (np.concatenate([m.ravel() for m in masks]) for masks in (keep, known))
-    numbers = (kept.size, kept.sum(), (kept & ~expected).sum(), (~expected).sum(), 0)
+    numbers = (kept.size, kept.sum(), (kept & ~expected).sum(), (~expected).sum(), 0, 0)
     return Message(*(jnp.asarray([n], jnp.int32) for n in numbers))
 
 
@@ -83,7 +83,7 @@ def test_positions_that_both_sides_know_to_be_empty_are_left_out_by_the_caller()
 @given(mask=hnp.arrays(bool, st.integers(0, 40)))
 def test_masks_sent_as_such(mask):
     payload = encodings.pack_bits([mask[:3], mask[3:]])
-    sent = Message(*(jnp.asarray([n], jnp.int32) for n in (0, 0, 0, 0, mask.size)))
+    sent = Message(*(jnp.asarray([n], jnp.int32) for n in (0, 0, 0, 0, mask.size, 0)))
     assert len(payload) == prices.message_bytes(sent, "dense", 4)
     assert np.array_equal(encodings.unpack_bits(payload, mask.size), mask)
 

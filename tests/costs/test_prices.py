@@ -49,6 +49,13 @@ def test_bytes_by_hand(encoding, expected):
     assert prices.message_bytes(message(**HAND), encoding, 4) == expected
 
 
+def test_codes_stand_for_what_a_dense_encoding_sends_itself():
+    """A scale and twelve signs in place of twelve values."""
+    sent = message(size=[12], values=[1], code_bits=[12])
+    for encoding, expected in (("dense", 48), ("values+indices", 4 + 2), ("bitmask", 4 + 2), ("smallest", 6)):
+        assert prices.message_bytes(sent, encoding, 4) == expected
+
+
 def test_a_receiver_who_knows_every_position_is_sent_values_only():
     sent = message(size=[1000], values=[100], universe=[900])
     for encoding in ("values+indices", "bitmask", "smallest"):
@@ -199,5 +206,5 @@ def test_totals_add_and_are_json():
 
 
 def test_no_jax():
-    code = "import sys, fedjax_sparse.costs, fedjax_sparse.encoding; sys.exit('jax' in sys.modules)"
+    code = "import sys, fedjax_sparse.costs.prices, fedjax_sparse.costs.encodings; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,7 +13,7 @@ from fedjax_sparse.types import Message, Metrics, Ranking, Work
 
 def metrics(loss, examples) -> Metrics:
     counts: Any = np.asarray(examples, np.int32)
-    nothing = Message(*(counts * 0,) * 5)
+    nothing = Message(*(counts * 0,) * 6)
     live = counts[:, None] * 0
     losses: Any = np.asarray(loss)
     return Metrics(nothing, nothing, Work(counts, counts, live, live, live), losses, {})

@@ -1,0 +1,32 @@
+"""EF-signSGD: name, references and hyper-parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fedjax_sparse.config.entry import Entry, Hyperparameters
+from fedjax_sparse.config.options import option
+
+
+@dataclass(frozen=True)
+class EFSignSGD(Hyperparameters):
+    """EF-signSGD: signs with error feedback."""
+
+    sign_of_zero: Literal["plus", "zero"] = option(
+        "plus",
+        "a zero counts as positive, so that a sign is one bit, or as zero, in two bits (official code)",
+    )
+
+
+ENTRIES = (
+    Entry(
+        name="ef-signsgd",
+        summary="signs and one scale of each tensor, with what they miss added the next time",
+        factory="fedjax_sparse.baselines.ef_signsgd:ef_signsgd",
+        hyperparameters=EFSignSGD,
+        system="EF-signSGD",
+        references=("karimireddy2019error",),
+        overrides={"weighting": "uniform"},
+    ),
+)
