@@ -47,7 +47,7 @@ def dgc(federation: Federation, hyper: DGC) -> Algorithm:
     clients keep u_i and v_i as they are. With m = 0 this is error correction, with r = 1 FedAvgM, but for masking.
 
     State: each client keeps u_i and v_i. Up go k values of each tensor with their positions, and the tensors of one
-    dimension; the downlink is dense. `server_decay` d adds M = m M + d W at the server and takes M off the step (with
+    dimension; the downlink is dense. `server_weight_decay` d adds M = m M + d W and takes M off the step (with
     Nesterov d W + m M): what is compressed knows nothing of it.
 
     Departures. The paper compresses every step's gradient of every worker; here the step is a round, so that warm-up
@@ -98,16 +98,16 @@ def dgc(federation: Federation, hyper: DGC) -> Algorithm:
 
     def first_notes(variables):
         nothing = trees.zeros_like(variables.params)
-        return Notes(chosen(jax.tree.leaves(nothing), False), nothing if hyper.server_decay else ())
+        return Notes(chosen(jax.tree.leaves(nothing), False), nothing if hyper.server_weight_decay else ())
 
     def conclude(server, heard):
         leaves, notes = jax.tree.leaves(heard.mean), server.notes
         parts = [accumulated(*part) for part in zip(notes.momentum, chosen(leaves, False), strict=True)]
         momentum, dense = map(list, zip(*parts, strict=True)) if parts else ([], [])
         step = merged(chosen(leaves), dense)
-        if not hyper.server_decay:
+        if not hyper.server_weight_decay:
             return Notes(momentum, ()), step
-        shrink = trees.scale(server.variables.params, hyper.server_decay)
+        shrink = trees.scale(server.variables.params, hyper.server_weight_decay)
         parts = jax.tree.map(accumulated, notes.decay, shrink)
         decay, pull = jax.tree.transpose(treedef, jax.tree.structure((0, 0)), parts)
         return Notes(momentum, decay), trees.sub(step, pull)

@@ -3,13 +3,15 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import optax
 
 from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.clients.proximal import proximal_training
 from fedjax_sparse.clients.state_store import no_client_state
-from fedjax_sparse.config.cards.fedavg import FedAvg, FedProx
+from fedjax_sparse.config.cards.fedavg import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedProx, FedYogi
 from fedjax_sparse.costs.counts import Report, dense_message, training_work
+from fedjax_sparse.server import fedopt
 from fedjax_sparse.server.optimizer import server_step, weighted_step
 from fedjax_sparse.types import Algorithm, Federation, Metrics, PyTree, State, Variables
 
@@ -80,3 +82,46 @@ def fedprox(federation: Federation, hyper: FedProx) -> Algorithm:
     """
     train = proximal_training(federation.train, lambda t: hyper.mu)
     return fedavg(federation._replace(train=train), FedAvg())
+
+
+def fedavgm(federation: Federation, hyper: FedAvgM) -> Algorithm:
+    """FedAvg whose server has momentum: M = beta M + sum_i p_i (w_i - w_t), w_{t+1} = w_t + eta M; see `fedavg`.
+
+    References:
+        Hsu et al., Measuring the Effects of Non-Identical Data Distribution for Federated Visual Classification
+        (arXiv 1909.06335).
+    """
+    return _with_server(federation, fedopt.make("momentum", hyper.eta, hyper.beta))
+
+
+def fedadagrad(federation: Federation, hyper: FedAdagrad) -> Algorithm:
+    """FedAvg whose server runs Adagrad; see `fedavg` and, for the formulas, `fedjax_sparse.server.fedopt`.
+
+    Departures of the codes: `variant`, each with the code's own constants where they are not stated.
+
+    References:
+        Reddi et al., Adaptive Federated Optimization (arXiv 2003.00295).
+    """
+    name = _variant("adagrad", hyper.variant)
+    return _with_server(federation, fedopt.make(name, hyper.eta, hyper.b1, tau=hyper.tau))
+
+
+def fedadam(federation: Federation, hyper: FedAdam) -> Algorithm:
+    """FedAvg whose server runs Adam, without bias correction in the paper; see `fedadagrad`."""
+    name = _variant("adam", hyper.variant)
+    return _with_server(federation, fedopt.make(name, hyper.eta, hyper.b1, hyper.b2, hyper.tau))
+
+
+def fedyogi(federation: Federation, hyper: FedYogi) -> Algorithm:
+    """FedAvg whose server runs Yogi, whose v grows and falls by as much; see `fedadagrad`."""
+    name = _variant("yogi", hyper.variant)
+    return _with_server(federation, fedopt.make(name, hyper.eta, hyper.b1, hyper.b2, hyper.tau))
+
+
+def _variant(rule: str, variant: str) -> str:
+    """The name of the rule, as the paper or a code has it, in `fedopt`."""
+    return rule if variant == "paper" else f"{rule}-{variant}"
+
+
+def _with_server(federation: Federation, optimizer: optax.GradientTransformation) -> Algorithm:
+    return fedavg(federation._replace(server_optimizer=optimizer), FedAvg())

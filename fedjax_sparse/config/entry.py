@@ -39,6 +39,7 @@ class Entry:
         overrides: Defaults of the run configuration that it changes, such as `{"cohort_size": "all"}`.
         unused: Options of a run that have no effect on it.
         follows_length: Whether its rounds depend on how many there are, so that a run cannot be made longer afterwards.
+        communicates: Whether anything is ever sent.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Entry:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     follows_length: bool = False
+    communicates: bool = True
 
     @property
     def sets_its_steps(self) -> bool:

@@ -34,7 +34,7 @@ LARGEST = 2**31 - 1  # of whole numbers, which rounds count in int32
 POSITIVE = Range(low=0, low_open=True)
 NOT_NEGATIVE = Range(low=0)
 AT_LEAST_ONE = Range(low=1)
-SPARSITY = Range(low=0, high=1, high_open=True)
+SPARSITY = FRACTION = Range(low=0, high=1, high_open=True)
 PROBABILITY = Range(low=0, high=1)
 
 

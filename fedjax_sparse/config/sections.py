@@ -12,7 +12,15 @@ from typing import Literal
 
 from fedjax_sparse import errors, models
 from fedjax_sparse.config import lr_schedule
-from fedjax_sparse.config.options import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Options, Range, option
+from fedjax_sparse.config.options import (
+    AT_LEAST_ONE,
+    FRACTION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Options,
+    Range,
+    option,
+)
 from fedjax_sparse.costs import prices
 from fedjax_sparse.data import datasets, partition
 from fedjax_sparse.models import spec
@@ -22,7 +30,6 @@ SEED = Range(low=0, high=MAX_SEED)
 # A run holds a rate for each round, and the order of every local pass.
 ROUNDS, LOCAL_EPOCHS, LOCAL_STEPS = Range(1, 10**6), Range(1, 10**5), Range(1, 10**6)
 CLIENTS, SEEDS = Range(1, 10**7), Range(1, 10**4)
-FRACTION = Range(low=0, high=1, high_open=True)
 USUAL_CLIENTS = 20
 
 

@@ -37,8 +37,8 @@ def tensors(x):
     "hyper",
     [
         {"ratio": 0.4, "momentum": 0.9},
-        {"ratio": 0.4, "momentum": 0.7, "masking": False, "nesterov": True, "server_decay": 0.1},
-        {"ratio": 0.2, "momentum": 0.5, "server_decay": 0.1, "warm_up": 2},
+        {"ratio": 0.4, "momentum": 0.7, "masking": False, "nesterov": True, "server_weight_decay": 0.1},
+        {"ratio": 0.2, "momentum": 0.5, "server_weight_decay": 0.1, "warm_up": 2},
         {"ratio": 1.0, "momentum": 0.9, "nesterov": True},
     ],
 )
@@ -46,7 +46,7 @@ def test_three_rounds_agree_with_the_twin(hyper):
     _, noisy = quadratic(11, 4, D)
     options = {"masking": True, "nesterov": False} | hyper
     ratio, warm_up = options.pop("ratio"), options.pop("warm_up", 0)
-    options["weight_decay"] = options.pop("server_decay", 0.0)
+    options["weight_decay"] = options.pop("server_weight_decay", 0.0)
     state = dgc_twin.init(tensors(X), 4)
     for t, (cohort, (new, _)) in enumerate(zip(COHORTS, start(**hyper).after(COHORTS), strict=True)):
         x = np.concatenate([leaf.ravel() for leaf in state["x"]])

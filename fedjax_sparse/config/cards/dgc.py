@@ -21,7 +21,7 @@ class DGC(Hyperparameters):
     )
     nesterov: bool = option(False, "whether momentum is Nesterov's; else heavy-ball")
     masking: bool = option(True, "momentum factor masking: what is sent loses its momentum, too")
-    server_decay: float = option(
+    server_weight_decay: float = option(
         0.0, "L2 decay at the server, with a momentum of its own", allowed=NOT_NEGATIVE
     )
 
