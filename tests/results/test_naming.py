@@ -43,9 +43,9 @@ def test_setting(options, words):
 
 def test_a_title_identifies_the_runs_and_says_in_what_they_differ():
     assert title([run("a"), run("b", "flare")]) == "digits, iid, 10 of 20 clients, mlp"
-    assert title([run("a", seeds=3)]) == "digits, iid, 10 of 20 clients, mlp, mean and range of 3 seeds"
+    assert title([run("a", seeds=3)]) == "digits, iid, 10 of 20 clients, mlp; mean and range of 3 seeds"
     mixed = [run("a"), run("b", dataset="mnist", model="cnn")]
-    assert title(mixed) == "iid, 10 of 20 clients, NOT THE SAME: data, model"
+    assert title(mixed) == "iid, 10 of 20 clients; not the same: data, model"
 
 
 def test_labels_are_the_shortest_names_that_tell_runs_apart():
