@@ -17,6 +17,7 @@ def _takes(argument: str) -> Callable[[str], bool]:
 NEEDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "alpha": ("partition", _takes("alpha")),
     "classes_per_client": ("partition", _takes("classes_per_client")),
+    "init_checkpoint": ("init", bool),
     "client_nesterov": ("client_momentum", bool),
     "keep_momentum": ("client_momentum", bool),
     "restart_momentum": ("client_momentum", bool),

@@ -58,6 +58,11 @@ class Data(Options):
         "a model (`fedjax-sparse list models`), with options as in resnet18:norm=batch, mlp:hidden=200x100; "
         "auto: mlp, or linear for a regression, gru for text",
     )
+    init: str | None = option(
+        None,
+        "folder of a run whose model this one begins from, of several seeds the first's, or RUN/seed_<s>",
+    )
+    init_checkpoint: Literal["last", "best"] = option("last", "which of that run's checkpoints")
     train_examples: int | None = option(
         None, "train on the first so many examples of the data set only", allowed=AT_LEAST_ONE
     )

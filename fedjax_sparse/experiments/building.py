@@ -22,11 +22,12 @@ from fedjax_sparse.devices import compilation_cache, meshes
 from fedjax_sparse.models import AUTO, MODELS, USUAL, check_task, spec
 from fedjax_sparse.models import model as models
 from fedjax_sparse.models.model import Model
+from fedjax_sparse.models.starting import starting_from
 from fedjax_sparse.simulation import memory, programs
 from fedjax_sparse.simulation.memory import Estimate
 from fedjax_sparse.simulation.programs import Program
 from fedjax_sparse.simulation.setting import Setting, make_population, make_setting
-from fedjax_sparse.types import Algorithm, Federation
+from fedjax_sparse.types import Algorithm, Federation, Variables
 
 
 class Experiment(NamedTuple):
@@ -53,8 +54,12 @@ class Ready(NamedTuple):
     memory: Estimate
 
 
-def build(config: RunConfig) -> Experiment:
+def build(config: RunConfig, initial: Variables | None = None) -> Experiment:
     """Loads the data and builds everything that a run needs; nothing is compiled yet.
+
+    Args:
+        config: What to build.
+        initial: What models begin from, see `starting`; None for their own initialisation.
 
     Raises:
         UsageError: The data set, the partition or the model cannot be had as configured.
@@ -67,6 +72,8 @@ def build(config: RunConfig) -> Experiment:
     config = configs.changed(config, model=_model_name(config.data, dataset), clients=clients)
     holdings = _holdings(population, dataset)
     model = _model(config.data, dataset)
+    if initial is not None:
+        model = starting_from(model, initial, f"--init = {config.data.init}")
     memory.check_model(model, config.run.seeds)
     setting = make_setting(
         dataset,

@@ -13,6 +13,7 @@ from fedjax_sparse.experiments.building import build, prepare
 from fedjax_sparse.experiments.driving import check_sinks, drive, finish, records_at
 from fedjax_sparse.experiments.lengthening import lengthened
 from fedjax_sparse.experiments.progress import doing, say
+from fedjax_sparse.experiments.starting import initial
 from fedjax_sparse.records import claims, run_folder
 from fedjax_sparse.records.recorder import Recorder
 from fedjax_sparse.simulation import programs
@@ -70,7 +71,7 @@ def _resume(
     if chunk is not None:
         config = configs.changed(config, chunk=chunk)
     with doing(f"loading {config.data.dataset}"):
-        experiment = build(config)
+        experiment = build(config, initial(config) if step is None else None)
     start = recorder.restore(step, programs.state_shapes(experiment.algorithm, experiment.setting), say)
     if config.training.rounds != configs.from_toml_dict(table).training.rounds:
         recorder = Recorder(folders, run_folder.lengthen(out, config.training.rounds))

@@ -14,6 +14,7 @@ from fedjax_sparse.devices.cluster import joined
 from fedjax_sparse.experiments.building import build, prepare
 from fedjax_sparse.experiments.driving import check_sinks, drive, records_at, seeds_of
 from fedjax_sparse.experiments.progress import doing
+from fedjax_sparse.experiments.starting import initial
 from fedjax_sparse.records import claims, run_folder
 from fedjax_sparse.records.recorder import Recorder
 
@@ -42,7 +43,7 @@ def run(config: RunConfig, command: Sequence[str], cluster: Cluster = ALONE) -> 
 
 def _run(config: RunConfig, out: Path, command: Sequence[str]) -> int:
     with doing(f"loading {config.data.dataset}"):
-        experiment = build(config)
+        experiment = build(config, initial(config))
     with doing("compiling"):
         ready = prepare(experiment, config.machine.chunk)
     experiment = ready.experiment

@@ -139,7 +139,7 @@ class Recorder:
         """
         for folder in self.running:
             recorded = max((row["round"] for row in folder.rows()), default=0)
-            if folder.manifest()["status"] != "running" or recorded > self._table["checkpoint_every"]:
+            if folder.manifest()["status"] != "running" or recorded > _flat(self._table)["checkpoint_every"]:
                 raise UsageError(
                     f"cannot resume {folder.path}: its checkpoints are gone; the records of {recorded} rounds are kept "
                     f"(to draw them: fedjax-sparse plot {folder.path}); start a new run to train again"
