@@ -164,7 +164,7 @@ def open_npz(blob: Blob) -> NpzFile:
         UsageError: It is something else, damaged, or too large.
     """
     # NumPy would take a single array, or advise to run what an unknown file holds.
-    if not blob.content.startswith(b"PK"):
+    if not blob.content.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         is_array = blob.content.startswith(b"\x93NUMPY")
         raise UsageError(
             f"{blob.where}: {'a single array, not an npz file' if is_array else 'not an npz file'}; "
