@@ -80,6 +80,28 @@ def test_random_k_draws_every_entry_equally_often():
     np.testing.assert_array_equal(sent["a"], drawn["a"])
 
 
+def test_random_k_per_leaf_draws_as_many_of_each_leaf_as_asked():
+    tree = {"a": jnp.ones((3, 4)), "b": jnp.ones(5), "c": jnp.ones(2)}
+    ks = np.asarray([4, 2, 0], np.int32)
+    draw = jax.vmap(lambda key: compression.random_k_per_leaf(tree, key, ks, AMONG))
+    sent, drawn = draw(jax.random.split(jax.random.key(0), 4000))
+    for leaf, k, size in (("a", 4, 12), ("b", 2, 5)):
+        by_draw = drawn[leaf].reshape(4000, -1)
+        np.testing.assert_array_equal(by_draw.sum(1), k)
+        np.testing.assert_allclose(by_draw.mean(0), k / size, atol=5 * np.sqrt(0.25 / 4000))
+        np.testing.assert_array_equal(sent[leaf], drawn[leaf])
+    assert drawn["c"].all()
+
+
+def test_remainder_feedback_keeps_what_the_receiver_does_not_read():
+    update, residual = {"a": jnp.asarray([1.0, -2.0, 0.5])}, {"a": jnp.asarray([0.0, 0.5, 0.25])}
+    halved = lambda tree: (jax.tree.map(lambda leaf: leaf / 2, tree), 7)  # noqa: E731
+    sent, rest, counts = compression.remainder_feedback(halved, update, residual)
+    np.testing.assert_array_equal(sent["a"], [0.5, -0.75, 0.375])
+    np.testing.assert_array_equal(rest["a"], [0.5, -0.75, 0.375])
+    assert counts == 7
+
+
 def test_soft_threshold():
     tree = {"a": jnp.array([3.0, -0.5, -2.0, 1.0, 0.0]), "b": jnp.array([0.25]), "c": jnp.array([0.1])}
     shrunk, mask = compression.soft_threshold(tree, 1.0, AMONG)
