@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sparse import errors, trees
-from fedjax_sparse.clients.local_training import Plan, shuffled_rows, take_batch
 from fedjax_sparse.config.cards.salientgrads import SalientGrads
-from fedjax_sparse.costs.counts import dense_message, sparse_message
+from fedjax_sparse.costs.counts import sparse_message
 from fedjax_sparse.rounds.masked_averaging import averaging_under_a_mask
+from fedjax_sparse.rounds.scored_mask import Scoring, make_find_mask, score_on_batch
 from fedjax_sparse.sparsity import allocation, masks, saliency, schedules, topk
-from fedjax_sparse.types import Algorithm, Client, Federation, Metrics, PyTree, Variables, Work
+from fedjax_sparse.types import Algorithm, Federation, PyTree
 
 
 def salientgrads(federation: Federation, hyper: SalientGrads) -> Algorithm:
@@ -54,8 +54,6 @@ def salientgrads(federation: Federation, hyper: SalientGrads) -> Algorithm:
     among = masks.prunable(federation.kinds, masks.SCOPES["kernels"])
     kept, select = _selection(federation, hyper, among)
     prunable = sum(masks.prunable_sizes(federation.params, among))
-    whole = trees.size(federation.params) + federation.stats_size
-    live = jnp.asarray(trees.sizes(federation.params), jnp.int32)
     if hyper.saliency_loss == "logit" and federation.task != "classification":
         raise errors.UsageError(
             f"--saliency-loss = 'logit' is not valid for {federation.task} data; allowed: cross-entropy, "
@@ -64,25 +62,19 @@ def salientgrads(federation: Federation, hyper: SalientGrads) -> Algorithm:
     of_each = minus_true_logit if hyper.saliency_loss == "logit" else None
     loss = federation.loss_of(of_each, train=hyper.saliency_mode == "train")
 
-    def work(variables, client_state, client, key):
-        scores, examples = mean_saliency(
-            federation.plan, loss, variables, client, key, hyper.saliency_batches
-        )
-        weight = client.count if hyper.saliency_weighting == "examples" else 1
-        batches = jnp.asarray(hyper.saliency_batches, jnp.int32)
-        return trees.scale(scores, weight), client_state, Work(examples, batches, live, live, live)
+    def say(scores, client):
+        return trees.scale(scores, client.count if hyper.saliency_weighting == "examples" else 1)
 
-    def find_mask(variables, cohort, key):
-        total, _, done = federation.over_clients(work, variables, (), cohort, key)
-        up = sparse_message(prunable, jnp.asarray(prunable), cohort.present, located=0, universe=0)
-        down = dense_message(whole, cohort.invited)._replace(mask_bits=jnp.where(cohort.invited, prunable, 0))
+    def decide(total):
         mask = select(total)
-        ranking = masks.ranking(total, mask, among, layerwise=hyper.allocation == "erk")
-        return mask, Metrics(up, down, done, jnp.zeros_like(cohort.weight), {}, ranking)
+        return mask, masks.ranking(total, mask, among, layerwise=hyper.allocation == "erk")
 
+    upload = functools.partial(sparse_message, prunable, jnp.asarray(prunable), located=0, universe=0)
+    score = score_on_batch(loss, saliency.snip, among)
+    scoring = Scoring(score, hyper.saliency_batches, 1, say, decide, upload)
     return averaging_under_a_mask(
         federation,
-        find_mask,
+        make_find_mask(federation, scoring, among),
         kept,
         among,
         exact=not hyper.keep_ties,
@@ -90,30 +82,6 @@ def salientgrads(federation: Federation, hyper: SalientGrads) -> Algorithm:
         clip_living=hyper.clip_living,
         upload=hyper.upload,
     )
-
-
-def mean_saliency(
-    plan: Plan, loss: Callable, variables: Variables, client: Client, key: jax.Array, batches: int
-) -> tuple[PyTree, jax.Array]:
-    """One client's saliencies |w g|, averaged over minibatches that are each drawn from all its examples anew.
-
-    Returns:
-        The scores, shaped like the parameters, and i32[], the examples that they took.
-    """
-
-    def add_one(i, carry):
-        total, examples = carry
-        order_key, batch_key = jax.random.split(jax.random.fold_in(key, i))
-        one_pass = plan._replace(passes=1)
-        batch = take_batch(client, one_pass, shuffled_rows(client, one_pass, order_key), 0, batch_key)
-        scores = saliency.snip(
-            lambda params: loss(Variables(params, variables.stats), batch)[0], variables.params
-        )
-        return trees.add(total, scores), examples + jnp.sum(batch.mask, dtype=jnp.int32)
-
-    start = trees.zeros_like(variables.params), jnp.zeros((), jnp.int32)
-    total, examples = jax.lax.fori_loop(0, batches, add_one, start)
-    return trees.scale(total, 1 / batches), examples
 
 
 def minus_true_logit(outputs: jax.Array, y: jax.Array) -> jax.Array:

@@ -10,8 +10,9 @@ from fedjax_sparse.clients.local_training import take_batch
 from fedjax_sparse.config.cards.one_client_saliency import OneClientSaliency
 from fedjax_sparse.costs.counts import dense_message, sparse_message
 from fedjax_sparse.rounds.masked_averaging import averaging_under_a_mask
+from fedjax_sparse.rounds.scored_mask import score_on_batch
 from fedjax_sparse.sparsity import masks, saliency, schedules, topk
-from fedjax_sparse.types import Algorithm, Batch, Client, Cohort, Federation, Metrics, Variables, Work
+from fedjax_sparse.types import Algorithm, Batch, Client, Cohort, Federation, Metrics, Work
 
 GRASP_PASSES = 3  # a gradient of a gradient costs about three gradients; both share the first
 
@@ -70,11 +71,7 @@ def _one_client_saliency(
 
     def work(variables, client_state, client, key):
         batch = first_batch(federation, client, key)
-
-        def of_params(params):
-            return loss(Variables(params, variables.stats), batch)[0]
-
-        scores = score(saliency.of_chosen(of_params, among), variables.params)
+        scores = score_on_batch(loss, score, among)(variables, batch)
         examples = passes * jnp.sum(batch.mask, dtype=jnp.int32)
         return scores, client_state, Work(examples, jnp.asarray(1, jnp.int32), live, live, live)
 

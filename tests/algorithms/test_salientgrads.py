@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from fedjax_sparse import errors
-from fedjax_sparse.algorithms.salientgrads import mean_saliency
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.config import registry
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.models import model as models
 from fedjax_sparse.rounds.masked_averaging import masked_gradient
+from fedjax_sparse.rounds.scored_mask import mean_score, score_on_batch
 from fedjax_sparse.simulation import programs
 from fedjax_sparse.simulation.setting import rate_by_round
-from fedjax_sparse.sparsity import masks
+from fedjax_sparse.sparsity import masks, saliency
 from fedjax_sparse.types import Client, State
 from tests import toy
 from tests.algorithms import mlp_twin as twin
@@ -171,9 +171,11 @@ def test_a_minibatch_is_drawn_from_all_examples_and_scores_are_averaged():
     each = [twin.gradient(w, x[i : i + 1], y[i : i + 1]) for i in range(len(y))]
     each = np.stack([np.abs(twin.flat(w) * twin.flat(g)) for g in each])
     client = one_client(problem)
-    scores, examples = jax.jit(
-        lambda key: mean_saliency(federation.plan, federation.loss, variables, client, key, 3)
-    )(jax.random.key(0))
+    everywhere = jax.tree.map(lambda leaf: True, federation.params)
+    score = score_on_batch(federation.loss, saliency.snip, everywhere)
+    scores, examples = jax.jit(lambda key: mean_score(federation.plan, score, variables, client, key, 3))(
+        jax.random.key(0)
+    )
     triples = each[:, None, None] + each[None, :, None] + each[None, None, :]
     distance = np.abs(triples / 3 - twin.flat(twin.from_tree(scores))).max(-1)
     assert distance.min() < 1e-12

@@ -36,6 +36,12 @@ def leaves(tree: Any) -> Params:
     return [np.array(leaf) for leaf in jax.tree.leaves(tree)]
 
 
+def initial(problem: Setting) -> Params:
+    """The model before anything, of seed 0."""
+    model_key, _ = jax.random.split(jax.random.fold_in(jax.random.key(0), programs.INIT))
+    return leaves(problem.model.init(model_key).params)
+
+
 def one_client(tree: Any, k: int) -> Params:
     """Those of client k, from a tree with a leading axis over all."""
     return [leaf[k] for leaf in leaves(tree)]

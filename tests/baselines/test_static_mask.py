@@ -32,7 +32,7 @@ def test_three_rounds_agree_with_the_twin(name, hyper):
     local = {"weight_decay": 0.01, "client_momentum": 0.5}
     problem = problems.setting(local_epochs=3, **local)
     algorithm = toy.algorithm(name, problem, sparsity=0.6, **hyper)
-    initial = problems.leaves(problem_start(problem).params)
+    initial = problems.initial(problem)
     (server, _, metrics), *after = problems.rounds_of(algorithm, problem, 3)
     masks = problems.leaves(server.mask)
     kind = hyper.get("allocation", "uniform" if name == "static-random" else "erk")
@@ -53,12 +53,6 @@ def test_three_rounds_agree_with_the_twin(name, hyper):
         for message in (metrics.up, metrics.down):
             np.testing.assert_array_equal(message.values, values)
             assert not message.located.any()
-
-
-def problem_start(problem):
-    """The initial variables of seed 0."""
-    dense = toy.algorithm("fedavg", problem)
-    return next(problems.rounds_of(dense, problem, 0))[0].variables
 
 
 def test_random_masks_differ_by_seed():
