@@ -204,6 +204,13 @@ def take_batch(client: Client, plan: Plan, rows: jax.Array, j: jax.Array | int, 
     return Batch(client.pool.x[chosen], client.pool.y[chosen], mask, key, jnp.asarray(j, jnp.int32))
 
 
+def step_batch(client: Client, plan: Plan, j: jax.Array | int, key: jax.Array) -> Batch:
+    """The examples that `train`, given the same key, takes in its local step j."""
+    order_key, step_key = jax.random.split(key)
+    rows = shuffled_rows(client, plan, order_key)
+    return take_batch(client, plan, rows, j, jax.random.fold_in(step_key, j))
+
+
 def client_sgd(
     learning_rate: jax.Array | float,
     *,

@@ -69,21 +69,23 @@ def largest_global(scores: PyTree, k: ArrayLike, among: PyTree) -> PyTree:
     return treedef.unflatten(every)
 
 
-def largest_per_leaf(scores: PyTree, ks: Counts, among: PyTree) -> PyTree:
-    """Marks exactly `ks[i]` entries of largest score in each chosen leaf i.
+def largest_per_leaf(scores: PyTree, ks: Counts, among: PyTree, where: PyTree | None = None) -> PyTree:
+    """Marks exactly `ks[i]` entries of largest score in each chosen leaf i, or all that may be chosen.
 
     Args:
         scores: Scores, one for each parameter.
         ks: i32[L], one count for each leaf, in leaf order; not read for the leaves not chosen.
         among: Python bool for each leaf: the leaves to choose from.
+        where: The entries that may be chosen, bool shaped like the scores; all by default.
 
     Returns:
         Masks shaped like the scores, all True on the leaves not chosen.
     """
     leaves, treedef = jax.tree.flatten(scores)
     chosen = treedef.flatten_up_to(among)
-    parts = zip(leaves, ks, chosen, strict=True)
-    return treedef.unflatten([largest(leaf, k) if yes else _true(leaf) for leaf, k, yes in parts])
+    allowed = [None] * len(leaves) if where is None else treedef.flatten_up_to(where)
+    parts = zip(leaves, ks, chosen, allowed, strict=True)
+    return treedef.unflatten([largest(leaf, k, here) if yes else _true(leaf) for leaf, k, yes, here in parts])
 
 
 def _true(leaf: jax.Array) -> jax.Array:

@@ -42,6 +42,11 @@ def initial(problem: Setting) -> Params:
     return leaves(problem.model.init(model_key).params)
 
 
+def round_key(t: int) -> jax.Array:
+    """The key of round t, of seed 0."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(0), programs.ROUNDS), t)
+
+
 def one_client(tree: Any, k: int) -> Params:
     """Those of client k, from a tree with a leading axis over all."""
     return [leaf[k] for leaf in leaves(tree)]
