@@ -228,8 +228,15 @@ class Run(Options):
     )
     client_test_size: int | None = option(
         None,
-        "also test on so many test images of each client, drawn in its own mix of classes",
+        "also test on so many test images of each client, drawn in its own mix of classes; 100 where clients have "
+        "models of their own",
         allowed=AT_LEAST_ONE,
+    )
+    tuned_accuracy: bool = option(
+        False, "also test each client's model after a further round of local training: much work"
+    )
+    class_metrics: bool = option(
+        False, "also record balanced accuracy, macro F1 and the accuracy of each class"
     )
     checkpoint_every: int = option(25, "rounds between two checkpoints", allowed=AT_LEAST_ONE)
 

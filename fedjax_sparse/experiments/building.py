@@ -84,9 +84,9 @@ def build(config: RunConfig, initial: Variables | None = None) -> Experiment:
         server=config.server,
         machine=config.machine,
         encoding=config.run.encoding,
-        client_test=_client_test(config, dataset, holdings),
     )
     algorithm = _algorithm(config, setting.federation)
+    setting = _as_tested(setting, config, dataset, holdings, own_models=algorithm.personal)
     on_host = setting.state_store == "host"
     state_store.check_fits(
         programs.make_store(algorithm, setting),
@@ -120,6 +120,26 @@ def prepare(experiment: Experiment, chunk: int | Literal["auto"]) -> Ready:
         setting=compiled.setting,
     )
     return Ready(fitted, compiled.program, compiled.memory)
+
+
+def _as_tested(
+    setting: Setting, config: RunConfig, dataset: Dataset, holdings: np.ndarray, *, own_models: bool
+) -> Setting:
+    """The setting with the tests asked for; clients with models of their own always have tests of their own."""
+    run, own, seed = config.run, None, config.partition.partition_seed
+    if run.client_test_size is not None:
+        own = client_test.rows(dataset.y_test, holdings, run.client_test_size, seed)
+    elif own_models or run.tuned_accuracy:
+        own = client_test.automatic_rows(dataset.y_test, holdings, seed)
+    if run.class_metrics and dataset.task != "classification":
+        raise errors.UsageError(
+            f"--class-metrics needs classes, and {dataset.name} is for {dataset.task}; allowed: no --class-metrics"
+        )
+    return setting._replace(
+        test=setting.test._replace(own=own),
+        tuned_accuracy=run.tuned_accuracy,
+        class_metrics=dataset.classes if run.class_metrics else None,
+    )
 
 
 def _algorithm(config: RunConfig, federation: Federation) -> Algorithm:
@@ -189,11 +209,3 @@ def _holdings(population: Population, dataset: Dataset) -> np.ndarray:
     if dataset.task == "classification":
         return populations.class_counts(population, dataset.classes)
     return np.asarray(population.count)
-
-
-def _client_test(config: RunConfig, dataset: Dataset, holdings: np.ndarray) -> np.ndarray | None:
-    """What each test example counts in the clients' own tests, where there are any."""
-    size = config.run.client_test_size
-    if size is None:
-        return None
-    return client_test.shares(dataset.y_test, holdings, size, config.partition.partition_seed)

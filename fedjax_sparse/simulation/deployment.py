@@ -66,4 +66,4 @@ def trained(algorithm: Algorithm, setting: Setting, state: RunState) -> list[Tra
         variables = programs.deployed(algorithm, store, own)
         return TrainedModel(setting.model, setting.preprocess, variables)
 
-    return [of_seed(k) for k in range(len(jax.tree.leaves(state.server)[0]))]
+    return [of_seed(k) for k in range(len(jax.tree.leaves(state)[0]))]

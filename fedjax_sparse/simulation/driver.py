@@ -106,7 +106,7 @@ def run(
         ledgers = accountant.open(len(seeds), jax.device_get(metrics))
         t = 0
         if evaluate_at(0):
-            assessment = jax.device_get(program.evaluate(state, test))
+            assessment = jax.device_get(program.evaluate(state, population, test, t, seed_array))
             rows, ledgers = accountant.first_rows(ledgers, assessment, clock.lap())
             yield Progress(0, state, rows, ledgers)
     else:
@@ -124,7 +124,7 @@ def run(
         ledgers = accountant.charge(ledgers, metrics, first, t, clock.lap())
         rows: tuple[dict[str, Any] | None, ...] = (None,) * len(seeds)
         if t == last or evaluate_at(t):
-            assessment = jax.device_get(program.evaluate(state, test))
+            assessment = jax.device_get(program.evaluate(state, population, test, t, seed_array))
             rows, ledgers = accountant.rows(ledgers, metrics, assessment, first, t, clock.lap())
         yield Progress(t, state, rows, ledgers)
 

@@ -1,4 +1,4 @@
-"""The test metrics of a model, over a whole test set in fixed-size batches."""
+"""What a model is worth on a test set: sums over its examples in fixed-size batches, and accuracies by client."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,37 +10,75 @@ import numpy as np
 from fedjax_sparse.models.model import Model
 from fedjax_sparse.types import Variables
 
+Array = jax.Array | np.ndarray
+
 
 class TestSet(NamedTuple):
     """A test set cut into K batches, the last one padded: x[K, B, ...], y[K, B, ...], mask bool[K, B].
 
-    `share`, f[K, B], is what each example counts in the mean over clients' own test images; None where nobody asks.
+    `own`, i32[N, S], holds the rows on which each client tests, -1 where it has no more; None where nobody asks.
     """
 
-    x: np.ndarray
-    y: np.ndarray
-    mask: np.ndarray
-    share: np.ndarray | None = None
+    x: Array
+    y: Array
+    mask: Array
+    own: Array | None = None
 
 
 class Scores(NamedTuple):
-    """Of one model on one test set, each f[].
+    """Sums over the predictions on test examples; those of several test sets add up.
 
     Attributes:
-        loss: Mean over the predictions: over the examples or, for text, over all positions with a label, so that a long
-            text counts more than a short one. Of a regression, the squared error summed over its targets.
-        accuracy: Likewise, the share of predictions that are right; NaN for problems without classes.
-        client_accuracy: Mean over the clients, each counted once, of that on their own test images; None without
-            `TestSet.share`.
+        predictions: i32[], their number: that of examples or, for text, of all positions with a label, so that a long
+            text counts more than a short one.
+        losses: f[]; of a regression, squared errors summed over its targets.
+        right: f[], how many predictions are right; NaN for problems without classes.
+        confusion: f[classes, classes], how many of the class of a row were taken for that of a column; None where
+            nobody asks.
     """
 
-    loss: jax.Array
-    accuracy: jax.Array
-    client_accuracy: jax.Array | None
+    predictions: jax.Array
+    losses: jax.Array
+    right: jax.Array
+    confusion: jax.Array | None
+
+    @property
+    def loss(self) -> jax.Array:
+        """Mean over the predictions."""
+        return self.losses / self.predictions
+
+    @property
+    def accuracy(self) -> jax.Array:
+        """The share of predictions that are right; NaN for problems without classes, and where nothing was tested."""
+        return self.right / self.predictions
 
 
-def batched(x: np.ndarray, y: np.ndarray, batch_size: int, share: np.ndarray | None = None) -> TestSet:
-    """Cuts M examples, and what each counts for clients, into ceil(M / B) batches of equal size."""
+class Answers(NamedTuple):
+    """How many predictions each test example asks for, i32[K, B], and how many of them are right, f[K, B]."""
+
+    predictions: jax.Array
+    right: jax.Array
+
+
+class Tested(NamedTuple):
+    """A model on a test set.
+
+    Attributes:
+        scores: On all of it.
+        own: f[N], its accuracy on the rows of each client; None where clients have no tests of their own.
+        nonzero: i32[L], entries of each leaf that are not zero.
+    """
+
+    scores: Scores
+    own: jax.Array | None
+    nonzero: jax.Array
+
+
+Evaluate = Callable[[Variables, TestSet], tuple[Scores, Answers]]
+
+
+def batched(x: np.ndarray, y: np.ndarray, batch_size: int) -> TestSet:
+    """Cuts M examples into ceil(M / B) batches of equal size."""
     count = len(x)
     batch_size = min(batch_size, count)
     extra = -count % batch_size
@@ -49,33 +87,63 @@ def batched(x: np.ndarray, y: np.ndarray, batch_size: int, share: np.ndarray | N
         padded = np.concatenate([array, np.zeros((extra, *array.shape[1:]), array.dtype)])
         return padded.reshape(-1, batch_size, *array.shape[1:])
 
-    return TestSet(cut(x), cut(y), cut(np.ones(count, bool)), None if share is None else cut(share))
+    return TestSet(cut(x), cut(y), cut(np.ones(count, bool)))
 
 
-def make_evaluate(model: Model, preprocess: Callable) -> Callable[[Variables, TestSet], Scores]:
-    """Builds (variables, test set) -> `Scores`; each prediction counts once, whatever batches and lengths of texts."""
+def make_evaluate(model: Model, preprocess: Callable, classes: int | None = None) -> Evaluate:
+    """Builds (variables, test set) -> (`Scores`, `Answers`); each prediction counts once, whatever the batch size.
 
-    def evaluate(variables: Variables, test: TestSet) -> Scores:
+    Args:
+        model: What is tested.
+        preprocess: (x, key, train) -> model inputs.
+        classes: How many there are, where their confusions are counted.
+    """
+
+    def evaluate(variables: Variables, test: TestSet) -> tuple[Scores, Answers]:
         key = jax.random.key(0)  # evaluation draws nothing; the model's interface asks for a key
 
         def add_batch(sums, batch):
-            x, y, mask, share = batch
+            x, y, mask = batch
             inputs = preprocess(x, key, False)
             outputs, _ = model.apply(variables, inputs, train=False, key=key, mask=mask)
             losses = model.loss(outputs, y)
             correct = jnp.full_like(losses, jnp.nan) if model.correct is None else model.correct(outputs, y)
-            of_clients = None if share is None else share * correct
-            units = model.units(y)
-            return jax.tree.map(
-                lambda total, v: total + jnp.sum(jnp.where(mask, v, 0), dtype=total.dtype),
-                sums,
-                (units, Scores(units * losses, units * correct, of_clients)),
-            ), None
+            units = jnp.where(mask, model.units(y), 0)
+            right = jnp.where(mask, units * correct, 0)
+            confusion = None if classes is None else confusions(outputs, y, mask, classes)
+            lost = jnp.sum(jnp.where(mask, units * losses, 0))
+            new = Scores(jnp.sum(units), lost, jnp.sum(right), confusion)
+            sums = jax.tree.map(lambda total, more: total + more.astype(total.dtype), sums, new)
+            return sums, Answers(units, right)
 
         zero = jnp.zeros((), jnp.result_type(float))
-        zeros = jnp.zeros((), jnp.int32), Scores(zero, zero, None if test.share is None else zero)
-        (units, (loss, correct, of_clients)), _ = jax.lax.scan(add_batch, zeros, test)
-        predictions = jnp.maximum(units, 1)
-        return Scores(loss / predictions, correct / predictions, of_clients)
+        table = None if classes is None else jnp.zeros((classes, classes), zero.dtype)
+        start = Scores(jnp.zeros((), jnp.int32), zero, zero, table)
+        return jax.lax.scan(add_batch, start, (test.x, test.y, test.mask))
 
     return evaluate
+
+
+def confusions(outputs: jax.Array, y: jax.Array, mask: jax.Array, classes: int) -> jax.Array:
+    """f[classes, classes] of one batch: true classes by rows, predicted ones by columns; one logit is two classes."""
+    predicted = jnp.argmax(outputs, axis=-1) if outputs.shape[-1] > 1 else outputs[..., 0] > 0
+    true, taken = (
+        jax.nn.one_hot(labels.astype(jnp.int32), classes, dtype=jnp.result_type(float))
+        for labels in (y, predicted)
+    )
+    return jnp.where(mask[:, None], true, 0).T @ taken
+
+
+def on_own(answers: Answers, own: Array) -> jax.Array:
+    """f[N]: the accuracy on each client's own test rows (`TestSet.own`); NaN where it has none, or no classes."""
+    predictions, right = (jnp.where(own >= 0, leaf.reshape(-1)[own], 0) for leaf in answers)
+    return jnp.sum(right, axis=1) / jnp.sum(predictions, axis=1)
+
+
+def rows_of(test: TestSet, rows: jax.Array) -> TestSet:
+    """The test examples at i32[S] rows, in batches no larger than the test set's; rows that it has not are masked."""
+    size = min(rows.shape[0], test.x.shape[1])
+    rows = jnp.pad(rows, (0, -rows.shape[0] % size), constant_values=-1).reshape(-1, size)
+    x, y, mask = (leaf.reshape(-1, *leaf.shape[2:]) for leaf in test[:3])
+    there = (rows >= 0) & (rows < mask.shape[0])
+    return TestSet(x[rows], y[rows], jnp.where(there, mask[rows], False))

@@ -22,13 +22,13 @@ import numpy as np
 from fedjax_sparse import trees
 from fedjax_sparse.costs import prices
 from fedjax_sparse.costs.prices import Totals
+from fedjax_sparse.simulation import summaries
 from fedjax_sparse.simulation.setting import Setting
 from fedjax_sparse.types import Algorithm, Message, Metrics
 
 # Columns that a run without classes, without clients' own tests or without another server's model does not have.
 OPTIONAL = (
     "global_test_accuracy",
-    "client_test_accuracy",
     "server_test_accuracy",
     "server_client_test_accuracy",
     "server_density",
@@ -150,12 +150,13 @@ class Accountant:
         rows, updated = [], []
         for k, ledger in enumerate(ledgers):
             ledger = ledger._replace(wall_seconds=ledger.wall_seconds + seconds)
-            scores = _at(assessment, k)
-            ledger = ledger.judged(t, float(scores.scores.loss))
-            if ledger.emptied_at is None and (emptied := self._emptied(scores.nonzero)):
+            seen = _at(assessment, k)
+            model = summaries.as_one_model(seen)
+            ledger = ledger.judged(t, float(model.scores.loss))
+            if ledger.emptied_at is None and (emptied := self._emptied(model.nonzero)):
                 ledger = ledger._replace(emptied_at=t, emptied=", ".join(emptied))
             updated.append(ledger)
-            row = self._row(ledger, _of_round(_at(metrics, k, t - first)), scores, t)
+            row = self._row(ledger, _of_round(_at(metrics, k, t - first)), seen, t)
             rows.append(row if ledger.diverged_at is None else None)
         return tuple(rows), tuple(updated)
 
@@ -174,18 +175,21 @@ class Accountant:
 
     def _row(self, ledger: Ledger, of_round: dict[str, Any], assessment: Any, t: int) -> dict[str, Any]:
         totals = ledger.totals
-        own = assessment.server_scores
+        model, clients = summaries.as_one_model(assessment), assessment.clients
+        own = None if assessment.deployed is None else assessment.server
         row: dict[str, Any] = {
             "round": t,
             "train_loss": of_round["train_loss"],
-            "global_test_loss": float(assessment.scores.loss),
-            "global_test_accuracy": _number(assessment.scores.accuracy),
-            "client_test_accuracy": _number(assessment.scores.client_accuracy),
-            "density": self._density(assessment.nonzero),
-            "density_prunable": self._density(assessment.nonzero, self._prunable),
-            "server_test_accuracy": None if own is None else _number(own.accuracy),
-            "server_client_test_accuracy": None if own is None else _number(own.client_accuracy),
-            "server_density": None if own is None else self._density(assessment.server_nonzero),
+            "global_test_loss": float(model.scores.loss),
+            "global_test_accuracy": _number(model.scores.accuracy),
+            **summaries.spread("client_test_accuracy", model.own),
+            **summaries.spread("tuned_test_accuracy", clients and clients.tuned),
+            **summaries.by_class(model.scores.confusion),
+            "density": self._density(model.nonzero),
+            "density_prunable": self._density(model.nonzero, self._prunable),
+            "server_test_accuracy": None if own is None else _number(own.scores.accuracy),
+            "server_client_test_accuracy": summaries.spread("mean", own and own.own).get("mean"),
+            "server_density": None if own is None else self._density(own.nonzero),
             "uplink_bytes": totals.uplink_bytes,
             "downlink_bytes": totals.downlink_bytes,
             "flops": totals.flops,
@@ -197,7 +201,7 @@ class Accountant:
 
     def _density(self, nonzero: np.ndarray, among: np.ndarray | None = None) -> float:
         chosen = np.ones(len(self._sizes), bool) if among is None else among
-        kept = sum(int(n) for n, here in zip(nonzero, chosen, strict=True) if here)
+        kept = sum(float(n) for n, here in zip(nonzero, chosen, strict=True) if here)
         return kept / sum(n for n, here in zip(self._sizes, chosen, strict=True) if here)
 
 

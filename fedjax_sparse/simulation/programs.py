@@ -14,13 +14,13 @@ from fedjax_sparse.clients.state_store import StateStore, make_state_store
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.devices import meshes, platforms
 from fedjax_sparse.devices.tracing import traced, uncollected
-from fedjax_sparse.simulation import evaluation
+from fedjax_sparse.simulation import client_evaluation, evaluation
 from fedjax_sparse.simulation.setting import Setting
 from fedjax_sparse.types import Algorithm, Metrics, PyTree, State, Variables
 
 MAX_BLOCK = 10  # rounds between two visits of the host, so that a run shows progress and stops soon
 # What randomness is for; folded into the seed so that no two purposes share a key.
-INIT, CLIENT_STATES, PREPARE, ROUNDS = range(4)
+INIT, CLIENT_STATES, PREPARE, ROUNDS, TUNING = range(5)
 
 
 class RunState(NamedTuple):
@@ -31,12 +31,17 @@ class RunState(NamedTuple):
 
 
 class Assessment(NamedTuple):
-    """One evaluation of K seeds: the deployed model and, where it is another, the server's own."""
+    """One evaluation of K seeds.
 
-    scores: evaluation.Scores
-    nonzero: jax.Array
-    server_scores: evaluation.Scores | None
-    server_nonzero: jax.Array | None
+    Attributes:
+        deployed: The model that all clients deploy; None where they deploy different ones.
+        server: The server's own model where it is another; else None.
+        clients: The models of all clients, one by one; None where all deploy one model and nobody tunes it.
+    """
+
+    deployed: evaluation.Tested | None
+    server: evaluation.Tested | None
+    clients: client_evaluation.ClientScores | None = None
 
 
 class Program(NamedTuple):
@@ -50,14 +55,19 @@ class Program(NamedTuple):
             is donated. Where the states lie on the host, R = 1 and the clients' states are those of the cohort.
         assess: What evaluates on the device: (state, test set) -> `Assessment`. Where the states lie on the host, the
             clients' states are those of one client.
+        assess_clients: (state, population, test set, ids i32[n], round, seeds) -> `ClientScores` of the n clients whose
+            states it is given, or None where all deploy one model and nobody tunes it.
         store: How the clients' states are kept.
+        at_once: The n clients of one call of `assess_clients`.
         on_host: Whether they lie on the host.
     """
 
     start: Any
     dispatch: Any
     assess: Any
+    assess_clients: Any
     store: StateStore
+    at_once: int
     on_host: bool = False
 
     def begin(self, population: Any, seeds: np.ndarray) -> tuple[RunState, Metrics | None]:
@@ -72,11 +82,27 @@ class Program(NamedTuple):
         """Some rounds, with the arguments of `dispatch` and the states of all clients."""
         return host_store.run_block(self.dispatch, *arguments) if self.on_host else self.dispatch(*arguments)
 
-    def evaluate(self, state: RunState, test: evaluation.TestSet) -> Assessment:
-        """The models of a state with the states of all clients, tested."""
+    def evaluate(
+        self, state: RunState, population: Any, test: evaluation.TestSet, t: int, seeds: np.ndarray
+    ) -> Assessment:
+        """The models of a state with the states of all clients, tested after round t."""
+        someone = state
         if self.on_host:
-            state = state._replace(clients=jax.tree.map(lambda leaf: leaf[:, :1], state.clients))
-        return self.assess(state, test)
+            someone = state._replace(clients=jax.tree.map(lambda leaf: leaf[:, :1], state.clients))
+        assessment = self.assess(someone, test)
+        if self.assess_clients is None:
+            return assessment
+        everyone, parts = population.count.shape[0], []
+        for first in range(0, everyone, self.at_once):
+            ids = np.arange(first, first + self.at_once, dtype=np.int32)
+            some = state
+            if self.on_host:
+                rows = host_store.gather(state.clients, np.broadcast_to(ids, (len(seeds), len(ids))))
+                some = state._replace(clients=rows)
+            ids = np.minimum(ids, everyone)
+            parts.append(self.assess_clients(some, population, test, ids, np.int32(t), seeds))
+        clients = client_evaluation.merged(jax.device_get(parts), everyone)
+        return assessment._replace(clients=clients)
 
 
 class Footprint(NamedTuple):
@@ -130,10 +156,22 @@ def compile_ahead(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> tup
     ).compile()
     assess = program.assess.lower(state(1), shapes(setting.test)).compile()
     program, training = program._replace(dispatch=block, assess=assess), [block.memory_analysis()]
+    testing = [assess.memory_analysis()]
+    if program.assess_clients is not None:
+        assess_clients = program.assess_clients.lower(
+            state(program.at_once),
+            shapes(setting.population),
+            shapes(setting.test),
+            jax.ShapeDtypeStruct((program.at_once,), number.dtype),
+            number,
+            each_seed(number),
+        ).compile()
+        program = program._replace(assess_clients=assess_clients)
+        testing.append(assess_clients.memory_analysis())
     if algorithm.prepare is not None:  # work of all clients
         start = program.start.lower(shapes(setting.population), each_seed(number)).compile()
         program, training = program._replace(start=start), [*training, start.memory_analysis()]
-    most = max(each.temp_size_in_bytes for each in (*training, assess.memory_analysis()))
+    most = max(each.temp_size_in_bytes for each in (*training, *testing))
     return program, Footprint(max(_kept(each) for each in training), most)
 
 
@@ -154,13 +192,24 @@ def _jit(function: Callable, **options: Any) -> Any:
 
 
 def _compile(algorithm: Algorithm, setting: Setting, store: StateStore, seeds: int) -> Program:
-    evaluate = evaluation.make_evaluate(setting.model, setting.preprocess)
+    evaluate = evaluation.make_evaluate(setting.model, setting.preprocess, setting.class_metrics)
     start = functools.partial(_start, algorithm, setting.model.init, store)
     block = functools.partial(_block, algorithm, store)
     assess = functools.partial(_assess, algorithm, store, evaluate)
     shared = meshes.everywhere(setting.mesh)
     clients = meshes.by_client(setting.mesh) if setting.state_store == "device" else shared
     state = RunState(shared, clients)
+    assess_clients = None
+    if algorithm.personal or setting.tuned_accuracy:
+        one_by_one = client_evaluation.make_evaluate_clients(
+            algorithm, setting.federation, store, evaluate, setting.tuned_accuracy
+        )
+        assess_clients = _jit(
+            _over_seeds(functools.partial(_assess_clients, one_by_one), seeds, (0, *[None] * 4, 0)),
+            in_shardings=(state, *[shared] * 5),
+            out_shardings=shared,
+        )
+    everyone, on_host = setting.federation.population, setting.state_store == "host"
     return Program(
         _jit(_over_seeds(start, seeds, (None, 0)), in_shardings=shared, out_shardings=(state, shared)),
         _jit(
@@ -170,7 +219,10 @@ def _compile(algorithm: Algorithm, setting: Setting, store: StateStore, seeds: i
             out_shardings=(state, shared),
         ),
         _jit(_over_seeds(assess, seeds, (0, None)), in_shardings=(state, shared), out_shardings=shared),
+        assess_clients,
         store,
+        setting.sampler.capacity if on_host else everyone + -everyone % setting.devices,
+        on_host,
     )
 
 
@@ -185,7 +237,7 @@ def _compile_for_host(algorithm: Algorithm, setting: Setting, seeds: int) -> Pro
         gather=lambda rows, ids: store.gather(rows, places(ids)),
         scatter=lambda rows, ids, states: store.scatter(rows, places(ids), states),
     )
-    program = _compile(algorithm, setting, of_cohort, seeds)._replace(store=store, on_host=True)
+    program = _compile(algorithm, setting, of_cohort, seeds)._replace(store=store)
     if algorithm.prepare is not None:
         return program
 
@@ -297,9 +349,17 @@ def deployed(algorithm: Algorithm, store: StateStore, state: RunState) -> Variab
 
 
 def _assess(algorithm: Algorithm, store: StateStore, evaluate: Callable, state: RunState, test) -> Assessment:
-    variables = deployed(algorithm, store, state)
-    scores, nonzero = evaluate(variables, test), trees.count_nonzero(variables.params)
-    if algorithm.server_model is None:
-        return Assessment(scores, nonzero, None, None)
-    own = algorithm.server_model(state.server)
-    return Assessment(scores, nonzero, evaluate(own, test), trees.count_nonzero(own.params))
+    def tested(variables):
+        scores, answers = evaluate(variables, test)
+        own = None if test.own is None else evaluation.on_own(answers, test.own)
+        return evaluation.Tested(scores, own, trees.count_nonzero(variables.params))
+
+    server = None if algorithm.server_model is None else tested(algorithm.server_model(state.server))
+    if algorithm.personal:
+        return Assessment(None, server)
+    return Assessment(tested(deployed(algorithm, store, state)), server)
+
+
+def _assess_clients(one_by_one: Callable, state: RunState, population, test, ids, t, seed):
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), TUNING), t)
+    return one_by_one(State(state.server, state.clients), population, test, ids, t, key)

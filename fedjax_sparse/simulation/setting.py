@@ -47,6 +47,8 @@ class Setting(NamedTuple):
         encoding: The encoding in which bytes are counted.
         mesh: The devices that share a cohort; None for one device.
         state_store: Where the states of all clients lie between rounds.
+        tuned_accuracy: Whether each client's model is also tested after a further round of local training.
+        class_metrics: The number of classes whose confusions are counted; None where nobody asks.
     """
 
     federation: Federation
@@ -59,6 +61,8 @@ class Setting(NamedTuple):
     encoding: str
     mesh: Mesh | None
     state_store: Literal["device", "host"]
+    tuned_accuracy: bool = False
+    class_metrics: int | None = None
 
     @property
     def devices(self) -> int:
@@ -101,7 +105,6 @@ def make_setting(
     server: Server = Server(),
     machine: Machine = Machine(),
     encoding: str = Run.encoding,
-    client_test: np.ndarray | None = None,
 ) -> Setting:
     """Builds a `Setting` from sections of a run, whose options `fedjax-sparse run --help` explains.
 
@@ -114,8 +117,6 @@ def make_setting(
         server: The server's optimiser.
         machine: Where it runs.
         encoding: In which bytes are counted, see `fedjax_sparse.costs.prices.ENCODINGS`.
-        client_test: f32[M], what each test example counts in the clients' own tests, see
-            `fedjax_sparse.data.client_test`; None for no such metric.
 
     Raises:
         UsageError: The model does not predict what the data set asks for, the cohort is larger than the population, the
@@ -134,7 +135,7 @@ def make_setting(
     variables = jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)))
     dtype = jax.tree.leaves(variables.params)[0].dtype
     preprocess = transforms.make_preprocess(dataset.mean, dataset.std, dtype, dataset.augment)
-    test = evaluation.batched(dataset.x_test, dataset.y_test, EVAL_BATCH, client_test)
+    test = evaluation.batched(dataset.x_test, dataset.y_test, EVAL_BATCH)
     evaluate = evaluation.make_evaluate(model, preprocess)
     federation = Federation(
         loss=make_loss(model, preprocess),
@@ -143,7 +144,7 @@ def make_setting(
         train=local_training.local_sgd(optimizer, rate, plan, within),
         client_optimizer=optimizer,
         task=dataset.task,
-        test_loss=lambda variables: evaluate(variables, test).loss,
+        test_loss=lambda variables: evaluate(variables, test)[0].loss,
         plan=plan,
         client_rate=rate,
         over_clients=make_over_clients(chunk, mesh),

@@ -1,63 +1,81 @@
-"""What means over a test set weigh, shown by very unequal units."""
-
-from typing import Any
+"""Tests of one model: each prediction counts once, classes and clients as is said."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn import metrics
 
-from fedjax_sparse.models import model as models
-from fedjax_sparse.simulation import evaluation
-from fedjax_sparse.types import Variables
-
-
-def scores(
-    model: models.Model, outputs: Any, y: Any, batch_size: int, share: Any = None
-) -> evaluation.Scores:
-    """Scores of a model whose outputs are these, one row for each example."""
-    table = jnp.asarray(outputs, jnp.float32)
-    model = model._replace(apply=lambda variables, x, **_: (table[x[:, 0]], ()))
-    evaluate = evaluation.make_evaluate(model, lambda x, key, train: x)
-    rows = np.arange(len(y), dtype=np.int32)[:, None]
-    return jax.jit(evaluate)(Variables({}, ()), evaluation.batched(rows, np.asarray(y), batch_size, share))
+from fedjax_sparse.simulation import evaluation, summaries
+from tests import toy
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3])
-def test_a_text_counts_by_its_positions(batch_size):
-    """One position that is right, six that are wrong, and a text without labels: 1 / 7, not a half or a third."""
-    y = np.full((3, 6), -1, np.int32)
-    y[0, 2], y[1] = 1, 0
-    outputs = np.zeros((3, 6, 2))
-    outputs[:, :, 1] = np.log(3)  # says 1, with probability 3/4
-    found = scores(models.build("gru", (6,), 2), outputs, y, batch_size)
-    np.testing.assert_allclose(found.accuracy, 1 / 7, rtol=1e-6)
-    np.testing.assert_allclose(found.loss, -(np.log(3 / 4) + 6 * np.log(1 / 4)) / 7, rtol=1e-6)
+@pytest.fixture(scope="module", autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 5])
-def test_an_example_counts_once_whatever_the_batches(batch_size):
-    y = np.array([0, 1, 1, 1, 1], np.int32)
-    model = models.build("mlp", (3,), 2, hidden=(2,))
-    outputs = np.array([[1.0, 0]] * 5)
-    found = scores(model, outputs, y, batch_size)
-    np.testing.assert_allclose(found.accuracy, 1 / 5, rtol=1e-6)
-    expected = np.mean(np.asarray(model.loss(jnp.asarray(outputs), jnp.asarray(y))))
-    np.testing.assert_allclose(found.loss, expected, rtol=1e-6)
+def scored(batch_size, own=None, classes=None):
+    """Scores and answers of a model on the toy test set, its predictions there and its losses."""
+    data, setting = toy.dataset(), toy.setting()
+    variables = setting.model.init(jax.random.key(0))
+    evaluate = jax.jit(evaluation.make_evaluate(setting.model, setting.preprocess, classes))
+    test = evaluation.batched(data.x_test, data.y_test, batch_size)._replace(own=own)
+    outputs, _ = setting.model.apply(variables, jnp.asarray(data.x_test), train=False)
+    losses = setting.model.loss(outputs, jnp.asarray(data.y_test))
+    return (*evaluate(variables, test), np.argmax(outputs, -1), losses, data.y_test)
 
 
-def test_a_client_counts_once_however_many_examples_it_tests_on():
-    """One client tests on the first example alone, another on the four others: the mean of 1 and 0."""
-    y = np.array([0, 1, 1, 1, 1], np.int32)
-    share = np.array([1 / 2] + [1 / 8] * 4, np.float32)
-    found = scores(models.build("mlp", (3,), 2, hidden=(2,)), np.array([[1.0, 0]] * 5), y, 2, share)
-    assert found.client_accuracy is not None
-    np.testing.assert_allclose(found.client_accuracy, 1 / 2, rtol=1e-6)
-    np.testing.assert_allclose(found.accuracy, 1 / 5, rtol=1e-6)
+@pytest.mark.parametrize("batch_size", [1, 4, 10, 64])
+def test_every_test_example_counts_once_whatever_the_batch(batch_size):
+    scores, _, predicted, losses, y = scored(batch_size)
+    np.testing.assert_allclose(scores.accuracy, np.mean(predicted == y))
+    np.testing.assert_allclose(scores.loss, np.mean(losses), rtol=1e-12)
+    assert scores.confusion is None
 
 
-def test_units_of_each_task():
-    y = jnp.asarray([[1, -1, -1], [0, 2, 1], [-1, -1, -1]])
-    np.testing.assert_array_equal(models.NEXT_CHARACTER.units(y), [1, 3, 0])
-    for task in (models.CLASSIFICATION, models.BINARY, models.REGRESSION):
-        np.testing.assert_array_equal(task.units(y[:, 0]), [1, 1, 1])
+@pytest.mark.parametrize("batch_size", [3, 64])
+def test_clients_are_tested_on_their_own_rows(batch_size):
+    own = np.asarray([[0, 1, 2], [9, 5, -1], [-1, -1, -1]], np.int32)
+    _, answers, predicted, _, y = scored(batch_size, own)
+    right = np.asarray(predicted == y)
+    found = evaluation.on_own(answers, jnp.asarray(own))
+    np.testing.assert_allclose(found, [right[:3].mean(), right[[9, 5]].mean(), np.nan])
+
+
+def test_measures_of_classes_are_those_of_scikit_learn():
+    scores, _, predicted, _, y = scored(4, classes=3)
+    np.testing.assert_array_equal(scores.confusion, metrics.confusion_matrix(y, predicted, labels=range(3)))
+    found = summaries.by_class(np.asarray(scores.confusion))
+    assert found["global_balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(y, predicted))
+    assert found["global_macro_f1"] == pytest.approx(metrics.f1_score(y, predicted, average="macro"))
+    recalls = [float(np.mean(predicted[y == i] == i)) for i in range(3)]
+    assert [found[f"class_accuracy/{i}"] for i in range(3)] == pytest.approx(recalls)
+
+
+def test_classes_that_nobody_tests_have_no_column_and_do_not_count():
+    found = summaries.by_class(np.array([[3, 1, 0], [0, 0, 0], [1, 0, 1]]))
+    assert set(found) == {
+        "global_balanced_accuracy",
+        "global_macro_f1",
+        "class_accuracy/0",
+        "class_accuracy/2",
+    }
+    assert found["global_balanced_accuracy"] == pytest.approx((3 / 4 + 1 / 2) / 2)
+
+
+def test_one_logit_is_two_classes():
+    logits, y = jnp.array([[2.0], [-1.0], [0.5], [3.0]]), jnp.array([1, 1, 0, 1])
+    table = evaluation.confusions(logits, y, jnp.array([True, True, True, False]), 2)
+    np.testing.assert_array_equal(table, [[0, 1], [1, 1]])
+
+
+def test_the_spread_over_clients_leaves_out_those_without_tests():
+    values = np.array([0.9, np.nan, 0.1, 0.3, *[1.0] * 9])
+    known = values[~np.isnan(values)]
+    found = summaries.spread("a", values)
+    assert found["a"] == pytest.approx(known.mean())
+    assert found["a_std"] == pytest.approx(known.std())
+    assert found["a_worst_tenth"] == pytest.approx((0.1 + 0.3) / 2)  # two of twelve
+    assert summaries.spread("a", np.array([np.nan])) == summaries.spread("a", None) == {}

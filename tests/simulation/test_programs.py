@@ -11,7 +11,7 @@ from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.datasets import Dataset
 from fedjax_sparse.devices import platforms
 from fedjax_sparse.models import model as models
-from fedjax_sparse.simulation import driver, evaluation
+from fedjax_sparse.simulation import driver
 from fedjax_sparse.simulation.setting import Setting, make_setting
 from tests import toy
 
@@ -158,32 +158,6 @@ def test_seeds_one_after_another_equal_seeds_side_by_side():
         *_, together = driver.run(algorithm, setting, [3, 4], evaluate_at=driver.every(1))
     toy.leaves_close(jax.device_get(in_turn.state), jax.device_get(together.state))
     assert in_turn.ledgers[1].totals == together.ledgers[1].totals
-
-
-@pytest.mark.parametrize("batch_size", [1, 4, 10, 64])
-def test_every_test_example_counts_once_whatever_the_batch(batch_size):
-    data, setting = toy.dataset(), toy.setting()
-    variables = setting.model.init(jax.random.key(0))
-    evaluate = jax.jit(evaluation.make_evaluate(setting.model, setting.preprocess))
-    scores = evaluate(variables, evaluation.batched(data.x_test, data.y_test, batch_size))
-    outputs, _ = setting.model.apply(variables, jnp.asarray(data.x_test), train=False)
-    np.testing.assert_allclose(scores.accuracy, np.mean(np.argmax(outputs, -1) == data.y_test))
-    np.testing.assert_allclose(
-        scores.loss, np.mean(setting.model.loss(outputs, jnp.asarray(data.y_test))), rtol=1e-12
-    )
-
-
-@pytest.mark.parametrize("batch_size", [3, 64])
-def test_examples_count_for_clients_as_much_as_is_said(batch_size):
-    data, setting = toy.dataset(), toy.setting()
-    variables = setting.model.init(jax.random.key(0))
-    share = np.random.default_rng(0).dirichlet(np.ones(len(data.y_test)))
-    evaluate = jax.jit(evaluation.make_evaluate(setting.model, setting.preprocess))
-    scores = evaluate(variables, evaluation.batched(data.x_test, data.y_test, batch_size, share))
-    outputs, _ = setting.model.apply(variables, jnp.asarray(data.x_test), train=False)
-    right = np.argmax(outputs, -1) == data.y_test
-    np.testing.assert_allclose(scores.client_accuracy, np.sum(share * right))
-    np.testing.assert_allclose(scores.accuracy, np.mean(right))
 
 
 def test_bfloat16_and_float32_learn_too():
