@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedjax_sparse.data.partition import one_class_each
+from fedjax_sparse.data.dealing import one_class_each
 from fedjax_sparse.errors import UsageError, check_range
 
 SIZE = 100  # test images of a client where it deploys a model of its own and the run asks for no other number

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedjax_sparse.data import partition
+from fedjax_sparse.data import dealing, partition
 from fedjax_sparse.errors import UsageError
 
 BALANCED = np.repeat(np.arange(10), 60)
@@ -132,7 +132,7 @@ def test_dirichlet_by_class_mixtures_have_the_variance_of_their_law():
     alpha, size, rng = 0.7, 50, np.random.default_rng(0)
     left = np.array([size, size])
     mixtures = rng.dirichlet([alpha, alpha], size=4000)
-    taken = [partition._draw_without_replacement(mixture, size, left, alpha, rng)[0] for mixture in mixtures]
+    taken = [dealing._draw_without_replacement(mixture, size, left, alpha, rng)[0] for mixture in mixtures]
     variance = 1 / (4 * (2 * alpha + 1))
     assert abs(np.var(np.array(taken) / size) - (variance + (0.25 - variance) / size)) < 0.008
 
@@ -156,7 +156,7 @@ def test_drawing_in_batches_is_drawing_one_at_a_time():
     """With mixture (1/2, 1/2), 3 draws and (1, 5) left: none of class 0 is taken with probability 1/8."""
     rng = np.random.default_rng(0)
     draws = [
-        partition._draw_without_replacement(np.array([0.5, 0.5]), 3, np.array([1, 5]), 1.0, rng)[0]
+        dealing._draw_without_replacement(np.array([0.5, 0.5]), 3, np.array([1, 5]), 1.0, rng)[0]
         for _ in range(4000)
     ]
     assert abs(np.mean(draws) - 7 / 8) < 0.02

@@ -30,10 +30,10 @@ def test_only_a_cpu_is_asked_for_wide_vectors():
 
 
 def test_what_is_chosen_follows_what_is_assumed():
-    assert setting.automatic_chunk(7) == 1
+    assert setting.choose_chunk("auto", 7, 1) == 1
     assert meshes.choose("auto", 3) == 1
     with platforms.assume(GPU):
-        assert setting.automatic_chunk(7) == 7
+        assert setting.choose_chunk("auto", 7, 1) == 7
         assert meshes.choose("auto", 3) == min(jax.device_count(), 3)
 
 
