@@ -119,8 +119,8 @@ def test_a_platform_that_is_not_there_is_named(monkeypatch, error):
 
 def test_a_natural_partition_has_all_owners_unless_fewer_are_asked_for():
     flags = {"dataset": "synthetic/linear", "partition": "natural", "cohort_size": 2}
-    assert build(configure("fedavg", **flags)).config.clients == 10
-    assert build(configure("fedavg", clients=4, **flags)).config.clients == 4
+    assert build(configure("fedavg", **flags)).config.partition.clients == 10
+    assert build(configure("fedavg", clients=4, **flags)).config.partition.clients == 4
     assert build(configure("fedavg", **flags | {"cohort_size": "all"})).setting.federation.cohort_size == 10
     with pytest.raises(UsageError, match="needs a data set that names the owner of each example"):
         build(configure("fedavg", partition="natural"))

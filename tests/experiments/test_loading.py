@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
 
 def test_the_rows_of_all_seeds_are_one_table(folder):
     run = fedjax_sparse.load_run(folder)
-    assert (run.config.algorithm, run.config.rounds, run.seeds) == ("fedsparsify-global", 6, [5, 6])
+    assert (run.config.algorithm, run.config.training.rounds, run.seeds) == ("fedsparsify-global", 6, [5, 6])
     assert [*run.table][:2] == ["seed", "round"]
     assert run.table["seed"].tolist() == 4 * [5] + 4 * [6]
     assert run.table["round"].tolist() == 2 * [0, 2, 4, 6]
