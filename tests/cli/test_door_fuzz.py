@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays_of
 from fedjax_sparse.cli import commands
 from fedjax_sparse.config import registry
 from fedjax_sparse.config.options import declared_options
-from fedjax_sparse.config.run_config import RunConfig
+from fedjax_sparse.config.run_config import HOMES, SECTIONS, changed
 from fedjax_sparse.data import cache, datasets
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.experiments import building, runs
@@ -32,7 +32,7 @@ fuzzed = settings(
 ALGORITHMS = ["fedavg", "fedsparsify-global", "flare", "sparsyfed", "scaffnew"]
 OPTIONS = {
     option.name: option
-    for cls in (RunConfig, *(registry.entry(name).hyperparameters for name in ALGORITHMS))
+    for cls in (*SECTIONS.values(), *(registry.entry(name).hyperparameters for name in ALGORITHMS))
     for option in declared_options(cls)
 }
 NUMBERS = ["0", "-1", "1", "7", "0.5", "1e400", "nan", "-inf", "1_0", "2147483648", "9" * 30, "9" * 5000]
@@ -97,6 +97,9 @@ TOML_VALUES = st.recursive(
     max_leaves=4,
 )
 TABLES = st.dictionaries(NAMES, TOML_VALUES, max_size=3)
+IN_SECTIONS = TABLES.map(
+    lambda table: {HOMES.get(name, "training"): {name: value} for name, value in table.items()}
+)
 ALGORITHM = st.fixed_dictionaries({"name": st.sampled_from(ALGORITHMS) | TOML_VALUES}) | TABLES
 
 
@@ -110,15 +113,10 @@ def decoded(tmp_path_factory) -> Path:
 def door(monkeypatch, decoded) -> None:
     """Runs end once their data are dealt to clients: what comes after is no longer the door."""
 
-    def build(config):
-        dataset = building._as_configured(building._dataset(config), config)
-        building.populations.make_population(
-            dataset,
-            config.partition,
-            building._following(dataset, config).population,
-            alpha=config.alpha,
-            classes_per_client=config.classes_per_client,
-        )
+    def build(config, initial):
+        dataset = building._as_configured(building._load(config.data), config.data)
+        clients = len(building.make_population(dataset, config.partition).count)
+        changed(config, model=building._model_name(config.data, dataset), clients=clients)
         raise UsageError("as far as the door goes")
 
     monkeypatch.setattr(runs, "build", build)
@@ -153,7 +151,7 @@ def test_any_command_line(door, args):
 
 
 @fuzzed
-@given(table=TABLES, algorithm=ALGORITHM)
+@given(table=TABLES | IN_SECTIONS, algorithm=ALGORITHM)
 def test_any_configuration(door, table, algorithm):
     content = tomli_w.dumps({**table, "algorithm": algorithm}).encode()
     check(["run", "--config", "run.toml"], {"run.toml": content})
