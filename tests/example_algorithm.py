@@ -22,7 +22,7 @@ class TopKSteps(Hyperparameters):
     sparsity: float = option(0.8, "fraction of a step that is not sent", allowed=SPARSITY)
 
 
-def top_k_steps(federation, hyper):
+def top_k_steps(federation, hyper: TopKSteps):
     """Round: w_i = local SGD from w; w += sum_i p_i TopK(w_i - w). Not to be used: it forgets what it leaves out."""
     gradient, optimizer = make_gradient(federation.loss), federation.server_optimizer
     size, everything = trees.size(federation.params), masks.prunable(federation.kinds, masks.KINDS)

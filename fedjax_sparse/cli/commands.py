@@ -11,6 +11,7 @@ import io
 import itertools
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -196,7 +197,7 @@ def _run_flags(
     sections = [*_run_sections()]
     own = [*declared_options(entry.hyperparameters)]
     if named and own:
-        sections.insert(0, Section(entry.name.replace("-", "_"), own))
+        sections.insert(0, Section(re.sub(r"\W", "_", entry.name), own))
     options = [option for section in sections for option in section.options]
     defaults = {o.name: values.get(o.name, entry.overrides.get(o.name, o.default)) for o in options}
     about = f"{entry.name}: {entry.summary}." if named else f"ALGORITHM is one of {_algorithm_names()}."
@@ -217,7 +218,7 @@ def _run_sections() -> Iterator[Section]:
 
 
 def _algorithm_names() -> str:
-    return ", ".join(registry.algorithms())
+    return f"{', '.join(registry.names())}, or module:factory from outside the package"
 
 
 # The other commands: a dataclass of arguments, and what is done with them.
@@ -318,7 +319,10 @@ def _cite(args: Sequence[str]) -> int:
     if file is None:
         raise errors.UsageError(f"{folder} is not a run folder: it holds no config.toml")
     name, _ = run_config.algorithm_of(run_config.read(file))
-    print(registry.bibtex(registry.entry(name or "")))
+    entry = registry.entry(name or "")
+    if not entry.references:
+        _note(f"{entry.name} states no references")
+    print(registry.bibtex(entry))
     return 0
 
 

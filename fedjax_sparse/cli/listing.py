@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fedjax_sparse import models
+from fedjax_sparse import errors, models
 from fedjax_sparse.config import registry
 from fedjax_sparse.data import datasets, partition, synthetic
 from fedjax_sparse.models import spec
@@ -14,17 +14,22 @@ Rows = list[dict[str, Any]]
 
 
 def _algorithms() -> Rows:
-    return [
-        {
-            "name": entry.name,
-            "description": entry.summary + (f" ({entry.status})" if entry.status else ""),
-            "system": entry.system,
-            "sparse": entry.sparse,
-            "reconstructed": entry.reconstructed,
-            "reconstructed_options": entry.reconstructed_options,
-        }
-        for entry in registry.algorithms().values()
-    ]
+    return [_algorithm(name) for name in registry.names()]
+
+
+def _algorithm(name: str) -> dict[str, Any]:
+    try:
+        entry = registry.entry(name)
+    except errors.UsageError as error:  # of another package, which must not hide all others
+        return {"name": name, "description": f"cannot be used: {error}"}
+    return {
+        "name": name,
+        "description": entry.summary + (f" ({entry.status})" if entry.status else ""),
+        "system": entry.system,
+        "sparse": entry.sparse,
+        "reconstructed": entry.reconstructed,
+        "reconstructed_options": entry.reconstructed_options,
+    }
 
 
 def _datasets() -> Rows:

@@ -31,14 +31,15 @@ class Entry:
             `Federation` and an instance of `hyperparameters` and returns an `Algorithm`.
         hyperparameters: The dataclass of its hyper-parameters.
         system: The paper or system that it belongs to.
-        references: Keys in `references.bib`.
+        references: Keys in `references.bib`, or BibTeX records. The first is the algorithm's own paper.
         role: Whether it is one of the systems that this package is about, or what they are compared with.
-        sparse: What it declares sparse: any of server, upload, deployed, personal.
+        sparse: What it declares sparse: any of server, upload, deployed, personal. None if that is not stated.
         reconstructed: Whether details had to be reconstructed because no official code settles them.
         reconstructed_options: Options of which that is true, of an algorithm that is otherwise settled.
         overrides: Defaults of the run configuration that it changes, such as `{"cohort_size": "all"}`.
         unused: Options of a run that have no effect on it.
         follows_length: Whether its rounds depend on how many there are, so that a run cannot be made longer afterwards.
+            None if that is not stated, which also forbids it.
         communicates: Whether anything is ever sent.
     """
 
@@ -49,12 +50,12 @@ class Entry:
     system: str
     references: tuple[str, ...]
     role: Literal["system", "baseline"] = "baseline"
-    sparse: tuple[str, ...] = ()
+    sparse: tuple[str, ...] | None = ()
     reconstructed: bool = False
     reconstructed_options: tuple[str, ...] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
-    follows_length: bool = False
+    follows_length: bool | None = False
     communicates: bool = True
 
     @property

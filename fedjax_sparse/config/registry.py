@@ -1,4 +1,7 @@
-"""Algorithms by name. Names and hyper-parameters are known without JAX; code is imported when it is asked for."""
+"""Algorithms by name, the package's own and those from outside.
+
+Names and hyper-parameters of the package's own are known without JAX; code is imported when it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from collections.abc import Callable
 from typing import Any
 
 from fedjax_sparse import errors
-from fedjax_sparse.config import cards
+from fedjax_sparse.config import cards, external
 from fedjax_sparse.config.entry import Entry
 from fedjax_sparse.config.options import declared_options
 
 
 def algorithms() -> dict[str, Entry]:
-    """Every registered algorithm by name, the systems before the baselines."""
+    """Every algorithm of the package by name, the systems before the baselines."""
     entries = [entry for card in _cards() for entry in card.ENTRIES]
     return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.role != "system")}
 
@@ -31,25 +34,41 @@ def _cards() -> list[Any]:
     ]
 
 
+def names() -> list[str]:
+    """The package's own algorithms and, behind them, those that other packages register."""
+    return list(dict.fromkeys([*algorithms(), *external.installed()]))
+
+
 def entry(name: str) -> Entry:
-    """The entry of one algorithm; raises `UsageError` with the nearest match if there is none."""
+    """The entry of one algorithm.
+
+    Args:
+        name: Of an algorithm of the package, of one that an installed package registers, or `module:name` of another.
+
+    Raises:
+        UsageError: There is none, with the nearest match, or the one from outside cannot be used.
+    """
     known = algorithms()
-    if name not in known:
-        errors.unknown_name("algorithm", name, known)
-    return known[name]
+    if name in known:
+        return known[name]
+    if ":" in name:
+        return external.read(name, name)
+    elsewhere = external.installed()
+    if name not in elsewhere:
+        errors.unknown_name("algorithm", name, names())
+    return external.read(name, elsewhere[name])
 
 
 def load(entry: Entry) -> Callable[..., Any]:
     """Imports the factory of an algorithm: (federation, hyper-parameters) -> `Algorithm`."""
-    module, function = entry.factory.split(":")
-    return getattr(importlib.import_module(module), function)
+    return external.resolve(entry.factory)
 
 
 def make_algorithm(name: str, federation: Any, **hyper: Any) -> Any:
-    """Builds a registered algorithm.
+    """Builds an algorithm.
 
     Args:
-        name: As `fedjax-sparse list algorithms` lists it.
+        name: As `fedjax-sparse list algorithms` lists it, or `module:factory` of another.
         federation: The `Federation` of a setting.
         **hyper: Its hyper-parameters, as `fedjax-sparse run NAME --help` lists them.
 
@@ -74,4 +93,4 @@ def bibliography() -> dict[str, str]:
 def bibtex(entry: Entry) -> str:
     """The references of an algorithm, as BibTeX."""
     records = bibliography()
-    return "\n\n".join(records[key] for key in entry.references)
+    return "\n\n".join(records.get(reference, reference) for reference in entry.references)

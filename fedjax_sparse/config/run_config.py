@@ -48,7 +48,7 @@ class RunConfig:
     """Everything that a run depends on: an algorithm with its own options, and the sections that all runs have.
 
     Attributes:
-        algorithm: Name in the registry.
+        algorithm: Name in the registry, or `module:factory` of one from outside.
         hyper: The algorithm's own hyper-parameters.
 
     The other fields are the sections, in the order in which `--help` shows them.
@@ -182,7 +182,12 @@ def check_values(entry: Entry, values: Mapping[str, Any]) -> None:
     Raises:
         UsageError: a name is no option, or a value is not allowed for it.
     """
-    options = {o.name: o for o in (*run_options(), *declared_options(entry.hyperparameters))}
+    own = {option.name: option for option in declared_options(entry.hyperparameters)}
+    for name in own.keys() & HOMES.keys():
+        raise errors.UsageError(
+            f"{entry.name}: its {name} has the name of an option that all runs have; rename it"
+        )
+    options = {option.name: option for option in run_options()} | own
     for name, value in values.items():
         if name not in options:
             errors.unknown_name(f"option of {entry.name}", name, options)

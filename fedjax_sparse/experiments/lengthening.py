@@ -22,7 +22,10 @@ def lengthened(config: RunConfig, rounds: int) -> RunConfig:
     longer = configs.changed(config, rounds=rounds)
     if longer == config:
         return config
-    if registry.entry(config.algorithm).follows_length:
+    follows = registry.entry(config.algorithm).follows_length
+    if follows is None:
+        raise _refusal(config, f"nothing says that no round of {config.algorithm}")
+    if follows:
         raise _refusal(config, f"what {config.algorithm} prunes in a round")
     old, new = (lr_schedule.factors(before.lr_schedule, each) for each in (before.rounds, rounds))
     if new[: before.rounds] != old:

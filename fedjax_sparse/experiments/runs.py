@@ -56,9 +56,9 @@ def _run(config: RunConfig, out: Path, command: Sequence[str]) -> int:
 
 
 def _names(config: RunConfig) -> Iterator[Path]:
-    """runs/<algorithm>-<data set>-<time>, then with -2, -3, ... behind."""
+    """runs/<algorithm>-<data set>-<time>, then with -2, -3, ... behind. Not every file system takes a colon."""
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{config.algorithm}-{Path(config.data.dataset).stem}-{now}"
+    name = f"{config.algorithm.replace(':', '.')}-{Path(config.data.dataset).stem}-{now}"
     yield Path("runs") / name
     for number in itertools.count(2):
         yield Path("runs") / f"{name}-{number}"

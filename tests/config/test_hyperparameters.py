@@ -82,6 +82,7 @@ def test_every_entry_is_complete(entry):
     assert dataclasses.is_dataclass(entry.hyperparameters)
     assert callable(registry.load(entry))
     assert registry.bibtex(entry).count("@") >= len(entry.references) > 0
+    assert entry.sparse is not None
     assert set(entry.sparse) <= {"server", "upload", "deployed", "personal"}
     assert "\n" not in entry.summary
 
