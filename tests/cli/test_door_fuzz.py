@@ -24,7 +24,7 @@ from fedjax_sparse.experiments import building, runs
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 fuzzed = settings(
-    max_examples=25,
+    max_examples=10,
     phases=[Phase.explicit, Phase.generate],  # what is found is short enough: shrinking it takes minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -29,9 +29,9 @@ def test_the_density_of_what_was_sent_is_that_of_all_messages_together():
     size: Any = np.array([2**31 - 1, 2**31 - 1, 0], np.int32)
     values: Any = np.array([2**30, 2**29, 0], np.int32)
     none: Any = np.zeros(3, np.int32)
-    sent: Any = Message(size, values, none, none, none)
+    sent: Any = Message(size, values, none, none, none, none)
     assert sent_density(sent) == (2**30 + 2**29) / (2**32 - 2)
-    assert sent_density(Message(*(none,) * 5)) is None
+    assert sent_density(Message(*(none,) * 6)) is None
 
 
 @pytest.mark.parametrize(
