@@ -49,6 +49,24 @@ def test_a_file_reads_as_documented(tmp_path):
     assert run_config.from_toml_dict(run_config.read(file)) == wanted
 
 
+def test_options_are_restated_where_a_file_states_them():
+    own = {"algorithm": {"name": "fedavg"}}
+    tables = {"partition": {"partition": "iid"}, "training": {"rounds": 7}, **own}
+    assert run_config.restated(tables, rounds=9, seed=2, partition="natural") == {
+        "partition": {"partition": "natural"},
+        "training": {"rounds": 9},
+        "run": {"seed": 2},
+        **own,
+    }
+    flat = {"partition": "iid", "rounds": 7, **own}
+    assert run_config.restated(flat, rounds=9, partition="natural") == {
+        "partition": "natural",
+        "rounds": 9,
+        **own,
+    }
+    assert tables["training"] == {"rounds": 7}
+
+
 def test_local_steps_replace_epochs_in_the_file():
     table = run_config.to_toml_dict(configure("fedavg", local_steps=5))
     assert "local_epochs" not in table["training"]

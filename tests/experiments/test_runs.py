@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tomli_w
 
 from fedjax_sparse.cli.commands import main
 from fedjax_sparse.config import run_config
@@ -271,6 +272,17 @@ def test_a_changed_configuration_is_refused(whole, tmp_path, capsys):
     (out / "config.toml").write_text(text.replace("client_lr = 0.1", "client_lr = 0.2"))
     assert main(["resume", str(out)]) == 2
     assert "client_lr = 0.2" in capsys.readouterr().err
+    assert rows(out) == rows(whole)
+
+
+def test_a_run_whose_file_has_no_tables_goes_on(whole, tmp_path):
+    """As versions up to 0.1 wrote it."""
+    out = copy(whole, tmp_path)
+    shutil.rmtree(out / "checkpoints" / "12")
+    table = run_config.read(out / "config.toml")
+    flat = {**run_config.options_of_run(table), "algorithm": table["algorithm"]}
+    (out / "config.toml").write_text(tomli_w.dumps(flat))
+    assert main(["resume", str(out)]) == 0
     assert rows(out) == rows(whole)
 
 
