@@ -50,5 +50,6 @@ ENTRIES = (
         references=("bibikar2022feddst",),
         sparse=("server", "deployed"),
         unused=SERVER_OPTIMIZER,
+        follows_length=True,
     ),
 )

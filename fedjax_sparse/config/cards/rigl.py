@@ -52,6 +52,7 @@ ENTRIES = (
         references=("evci2020rigl",),
         sparse=("server", "deployed"),
         reconstructed=True,
+        follows_length=True,
     ),
     Entry(
         name="set",
@@ -62,5 +63,6 @@ ENTRIES = (
         references=("mocanu2018set",),
         sparse=("server", "deployed"),
         reconstructed=True,
+        follows_length=True,
     ),
 )
