@@ -1,4 +1,4 @@
-"""What must never import what, that nothing but the simulation is jitted, and that names need no JAX."""
+"""What must never import what, that only the simulation jits, that names need no JAX, and that code fits a screen."""
 
 import ast
 import graphlib
@@ -70,6 +70,9 @@ STANDARD = {
     "typing",
     "warnings",
 }
+
+# What fits on a screen, in lines. Docstrings of functions are not counted, functions within functions are.
+LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 
 JITTED = {"simulation.programs"}
 JIT = {"jit", "pjit", "pmap"}
@@ -200,6 +203,28 @@ def jitted(modules: Mapping[str, str]) -> list[str]:
     return found
 
 
+def long_files(modules: Mapping[str, str]) -> list[str]:
+    """Modules that are too long to read in one go, in words."""
+    lengths = {name: len(source.splitlines()) for name, source in modules.items()}
+    return [f"{name} has {length} lines" for name, length in lengths.items() if length > LONGEST_FILE]
+
+
+def long_functions(modules: Mapping[str, str]) -> list[str]:
+    """Functions that do not fit on a screen, in words."""
+    found = []
+    for name, source in modules.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = _lines(node) - (_lines(node.body[0]) if ast.get_docstring(node) is not None else 0)
+                if length > LONGEST_FUNCTION:
+                    found.append(f"{name}.{node.name} has {length} lines")
+    return found
+
+
+def _lines(node: ast.stmt) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
 MODULES = sources()
 EMPTY = dict.fromkeys(MODULES, "")
 
@@ -214,6 +239,11 @@ def test_no_circular_imports():
 
 def test_only_the_simulation_is_jitted():
     assert jitted(MODULES) == []
+
+
+def test_files_and_functions_are_short():
+    assert long_files(MODULES) == []
+    assert long_functions(MODULES) == []
 
 
 def test_the_tables_name_only_what_exists():
@@ -277,3 +307,19 @@ def test_a_planted_circle_is_found():
 )
 def test_a_planted_jit_is_found(source):
     assert jitted({"clients.new": source}) == ["clients.new"]
+
+
+def test_a_planted_long_file_is_found():
+    assert long_files({"new": "x = 1\n" * LONGEST_FILE}) == []
+    assert long_files({"new": "x = 1\n" * (LONGEST_FILE + 1)}) == [f"new has {LONGEST_FILE + 1} lines"]
+
+
+def test_a_planted_long_function_is_found():
+    docstring = '    """One.\n\n    Two.\n    """\n'
+    body = "    x = 1\n" * (LONGEST_FUNCTION - 1)
+    assert long_functions({"new": f"def f():\n{docstring}{body}"}) == []
+    assert long_functions({"new": f"def f():\n{body}    x = 1\n"}) == [
+        f"new.f has {LONGEST_FUNCTION + 1} lines"
+    ]
+    nested = "    def g():\n        def h(): ...\n" + body
+    assert long_functions({"new": f"def f():\n{nested}"}) == [f"new.f has {LONGEST_FUNCTION + 2} lines"]

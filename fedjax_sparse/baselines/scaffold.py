@@ -1,5 +1,6 @@
 """SCAFFOLD: control variates of clients and server take the drift out of local training."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -54,13 +55,44 @@ def scaffold(federation: Federation, hyper: Scaffold) -> Algorithm:
         Karimireddy et al., SCAFFOLD: Stochastic Controlled Averaging for Federated Learning (arXiv 1910.06378), which
         published no code.
     """
-    gradient = make_gradient(federation.loss)
+    work = _client_work(federation, hyper)
     optimizer = federation.server_optimizer
-    live = jnp.asarray(trees.sizes(federation.params), jnp.int32)
     message_size = 2 * trees.size(federation.params) + federation.stats_size
 
     def first_control(params):
         return params if hyper.first_control == "model" else trees.zeros_like(params)
+
+    def init(variables, key):
+        del key
+        return Server(variables, optimizer.init(variables.params), first_control(variables.params))
+
+    def init_client(variables, key):
+        del key
+        return first_control(variables.params)
+
+    def round_fn(state, cohort, t, key):
+        server = state.server
+        (total, change), controls, report = federation.over_clients(
+            work, (server, t), state.client, cohort, key
+        )
+        variables, opt = server_step(optimizer, server.variables, server.opt, total, cohort.weight)
+        control = trees.add_scaled(server.control, 1 / federation.population, change)
+        up = dense_message(message_size, cohort.present)
+        down = dense_message(message_size, cohort.invited)
+        metrics = Metrics(up, down, report.work, report.loss, {})
+        return State(Server(variables, opt, control), controls), metrics
+
+    def model(server, client_state):
+        del client_state
+        return server.variables
+
+    return Algorithm(init, init_client, None, round_fn, model)
+
+
+def _client_work(federation: Federation, hyper: Scaffold) -> Callable:
+    """A client's part of the round. What `over_clients` runs, see there."""
+    gradient = make_gradient(federation.loss)
+    live = jnp.asarray(trees.sizes(federation.params), jnp.int32)
 
     def share(client):
         """Omega, f[]: the client's examples in units of the mean client's."""
@@ -83,14 +115,6 @@ def scaffold(federation: Federation, hyper: Scaffold) -> Algorithm:
 
     renewed, more_examples = {"I": (at_start, 1), "II": (from_steps, 0)}[hyper.control_option]
 
-    def init(variables, key):
-        del key
-        return Server(variables, optimizer.init(variables.params), first_control(variables.params))
-
-    def init_client(variables, key):
-        del key
-        return first_control(variables.params)
-
     def work(shared, control, client, key):
         server, t = shared
         start, omega = server.variables, share(client)
@@ -103,23 +127,7 @@ def scaffold(federation: Federation, hyper: Scaffold) -> Algorithm:
         report = Report(trained.loss, training_work(trained._replace(examples=examples), live))
         return (weighted_step(trained.variables, start, client.weight), change), new, report
 
-    def round_fn(state, cohort, t, key):
-        server = state.server
-        (total, change), controls, report = federation.over_clients(
-            work, (server, t), state.client, cohort, key
-        )
-        variables, opt = server_step(optimizer, server.variables, server.opt, total, cohort.weight)
-        control = trees.add_scaled(server.control, 1 / federation.population, change)
-        up = dense_message(message_size, cohort.present)
-        down = dense_message(message_size, cohort.invited)
-        metrics = Metrics(up, down, report.work, report.loss, {})
-        return State(Server(variables, opt, control), controls), metrics
-
-    def model(server, client_state):
-        del client_state
-        return server.variables
-
-    return Algorithm(init, init_client, None, round_fn, model)
+    return work
 
 
 def corrected(gradient: Gradient, correction: PyTree) -> Gradient:

@@ -1,5 +1,6 @@
 """Sub-FedAvg (unstructured): clients train and prune parts of the server's model, which averages who holds an entry."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -57,10 +58,8 @@ def sub_fedavg(federation: Federation, hyper: SubFedAvg) -> Algorithm:
         Vahidian et al., Personalized Federated Learning by Structured and Unstructured Pruning under Data
         Heterogeneity (arXiv 2105.00562).
     """
-    gradient, plan = make_gradient(federation.loss), federation.plan
-    own_accuracy = make_own_accuracy(federation, "sub-fedavg")
     among = masks.prunable(federation.kinds, masks.SCOPES["kernels"])
-    size, whole = trees.size(federation.params), trees.size(federation.params) + federation.stats_size
+    work, messages = _client_work(federation, hyper, among), _messages(federation, hyper, among)
 
     def init(variables, key):
         del key
@@ -69,6 +68,29 @@ def sub_fedavg(federation: Federation, hyper: SubFedAvg) -> Algorithm:
     def init_client(variables, key):
         del key
         return masks.ones(variables.params)
+
+    def round_fn(state, cohort, t, key):
+        held = jax.vmap(lambda mask: masks.count(mask, among))(state.client)
+        total, client_states, log = federation.over_clients(
+            work, (state.server, t), state.client, cohort, key
+        )
+        up, down = messages(log, cohort, held)
+        report, pruned = log.report, log.pruned.astype(jnp.float32)
+        server = mean_of_parts(state.server, total, cohort.present)
+        metrics = Metrics(up, down, report.work, report.loss, {"pruned_clients": pruned})
+        return State(server, client_states), metrics
+
+    declared = (Declared("personal", "measured", None, among),)
+    return Algorithm(
+        init, init_client, None, round_fn, under_mask, lambda server: server, declared, personal=True
+    )
+
+
+def _client_work(federation: Federation, hyper: SubFedAvg, among: PyTree) -> Callable:
+    """A client's part of the round. What `over_clients` runs, see there."""
+    gradient, plan = make_gradient(federation.loss), federation.plan
+    own_accuracy = make_own_accuracy(federation, "sub-fedavg")
+    size = trees.size(federation.params)
 
     def train(start, mask, client, t, key):
         """The model after the first epoch, and what training leaves behind."""
@@ -105,8 +127,15 @@ def sub_fedavg(federation: Federation, hyper: SubFedAvg) -> Algorithm:
         log = _Log(report, masks.count(mask, among), masks.count(new, among), prunes)
         return part_sum(sent, mask), new, log
 
+    return work
+
+
+def _messages(federation: Federation, hyper: SubFedAvg, among: PyTree) -> Callable:
+    """Builds (what clients report, cohort, held i32[C]) -> the messages up and down."""
+    whole = trees.size(federation.params) + federation.stats_size
+    dense = whole - sum(masks.prunable_sizes(federation.params, among))
+
     def messages(log, cohort, held):
-        dense = whole - sum(masks.prunable_sizes(federation.params, among))
         down = sparse_message(whole, held + dense, cohort.invited, located=0, universe=0)
         if hyper.upload_pruned:
             return subset_message(whole, log.kept, log.held, cohort.present, beside=dense), down
@@ -114,21 +143,7 @@ def sub_fedavg(federation: Federation, hyper: SubFedAvg) -> Algorithm:
         up = sparse_message(whole, log.held + dense, cohort.present, located=0, universe=0, mask_bits=bits)
         return up, down
 
-    def round_fn(state, cohort, t, key):
-        held = jax.vmap(lambda mask: masks.count(mask, among))(state.client)
-        total, client_states, log = federation.over_clients(
-            work, (state.server, t), state.client, cohort, key
-        )
-        up, down = messages(log, cohort, held)
-        report, pruned = log.report, log.pruned.astype(jnp.float32)
-        server = mean_of_parts(state.server, total, cohort.present)
-        metrics = Metrics(up, down, report.work, report.loss, {"pruned_clients": pruned})
-        return State(server, client_states), metrics
-
-    declared = (Declared("personal", "measured", None, among),)
-    return Algorithm(
-        init, init_client, None, round_fn, under_mask, lambda server: server, declared, personal=True
-    )
+    return messages
 
 
 def _share_that_differs(a: PyTree, b: PyTree) -> jax.Array:

@@ -152,8 +152,8 @@ def error_feedback(
         observe: (notes, the model after that step) -> new notes; likewise.
     """
     optimizer = federation.server_optimizer
-    live = jnp.asarray(trees.sizes(federation.params), jnp.int32)
     size = trees.size(federation.params) + federation.stats_size
+    work = _client_work(federation, train, exchange)
     upload = upload or located_entries(federation)
 
     def init(variables, key):
@@ -163,15 +163,6 @@ def error_feedback(
     def init_client(variables, key):
         del key
         return first_memory(variables)
-
-    def work(shared, memory, client, key):
-        server, t, common = shared
-        trained = train(server, memory, client, t, key)
-        update = trees.sub(trained.variables.params, server.variables.params)
-        turn = Turn(server, t, jax.random.fold_in(key, TO_COMPRESS), common)
-        sent, memory, counts = exchange(turn, update, memory)
-        total = trees.scale(Variables(sent, trained.variables.stats), client.weight)
-        return total, memory, (Report(trained.loss, training_work(trained, live)), counts, trees.norm(memory))
 
     def round_fn(state, cohort, t, key):
         server = state.server
@@ -200,6 +191,22 @@ def error_feedback(
         return server.variables
 
     return Algorithm(init, init_client, None, round_fn, model, None, declared)
+
+
+def _client_work(federation: Federation, train: Callable, exchange: Exchange) -> Callable:
+    """A client's part of the round. What `over_clients` runs, see there."""
+    live = jnp.asarray(trees.sizes(federation.params), jnp.int32)
+
+    def work(shared, memory, client, key):
+        server, t, common = shared
+        trained = train(server, memory, client, t, key)
+        update = trees.sub(trained.variables.params, server.variables.params)
+        turn = Turn(server, t, jax.random.fold_in(key, TO_COMPRESS), common)
+        sent, memory, counts = exchange(turn, update, memory)
+        total = trees.scale(Variables(sent, trained.variables.stats), client.weight)
+        return total, memory, (Report(trained.loss, training_work(trained, live)), counts, trees.norm(memory))
+
+    return work
 
 
 def located_entries(federation: Federation) -> Callable[[jax.Array, jax.Array], Message]:

@@ -72,7 +72,7 @@ def averaging_under_a_mask(
         clip_living: Whether gradients are masked before they are clipped, so that their norm is that of living entries.
         upload: "weights", every living one; or "updates", those living weights that changed, with their positions.
     """
-    gradient = make_gradient(federation.loss)
+    work = _client_work(federation, clip_living)
     optimizer = federation.server_optimizer
     size, stats_size = trees.size(federation.params), federation.stats_size
 
@@ -89,17 +89,6 @@ def averaging_under_a_mask(
         mask, metrics = find_mask(state.server.variables, cohort, key)
         server = masked(state.server, mask) if start_masked else state.server._replace(mask=mask)
         return State(server, state.client), metrics
-
-    def work(shared, client_state, client, key):
-        server, t = shared
-        own_gradient = masked_gradient(gradient, server.mask) if clip_living else gradient
-        project = functools.partial(masks.apply, server.mask)
-        trained = federation.train(own_gradient, server.variables, client, t, key, project)
-        change = trees.sub(trained.variables.params, server.variables.params)
-        changed = jnp.sum(trees.count_nonzero(masks.apply(server.mask, change)))
-        live = trees.count_nonzero(server.mask)
-        step = weighted_step(trained.variables, server.variables, client.weight)
-        return step, client_state, (Report(trained.loss, training_work(trained, live)), changed)
 
     def round_fn(state, cohort, t, key):
         server = state.server
@@ -123,3 +112,21 @@ def averaging_under_a_mask(
     promise = Declared("server", *(("exact", lambda t: kept) if exact else ("measured", None)), among)
     declared = (promise, promise._replace(what="deployed"))  # they are one model
     return Algorithm(init, no_client_state, prepare, round_fn, model, None, declared)
+
+
+def _client_work(federation: Federation, clip_living: bool) -> Callable:
+    """A client's part of the round. What `over_clients` runs, see there."""
+    gradient = make_gradient(federation.loss)
+
+    def work(shared, client_state, client, key):
+        server, t = shared
+        own_gradient = masked_gradient(gradient, server.mask) if clip_living else gradient
+        project = functools.partial(masks.apply, server.mask)
+        trained = federation.train(own_gradient, server.variables, client, t, key, project)
+        change = trees.sub(trained.variables.params, server.variables.params)
+        changed = jnp.sum(trees.count_nonzero(masks.apply(server.mask, change)))
+        live = trees.count_nonzero(server.mask)
+        step = weighted_step(trained.variables, server.variables, client.weight)
+        return step, client_state, (Report(trained.loss, training_work(trained, live)), changed)
+
+    return work
