@@ -343,7 +343,7 @@ def test_without_sparsity_it_is_fedavg_bit_for_bit():
     [({}, True), ({"client_momentum": 0.9}, True), ({"client_momentum": 0.9, "clip_norm": 0.3}, False)],
 )
 def test_masking_steps_is_masking_gradients_unless_norms_are_clipped(options, same):
-    problem = toy.setting(local_epochs=None, local_steps=20, **options)
+    problem = toy.setting(local_steps=20, **options)
     federation = problem.federation
     variables = problem.model.init(jax.random.key(1))
     mask = masks.magnitude(variables.params, 20, jax.tree.map(lambda leaf: True, variables.params))

@@ -107,7 +107,7 @@ def test_before_anything_is_known_a_round_is_federated_averaging():
 
 def test_option_two_with_everyone_is_scaffnew_with_a_fixed_coin():
     """At rate 1 and p = 1/K, on a perceptron with shuffled batches: models agree, and h_k = c_k - c."""
-    setting = toy.setting(cohort_size=7, local_steps=4, local_epochs=None)
+    setting = toy.setting(cohort_size=7, local_steps=4)
     setting = setting._replace(population=setting.population._replace(weight=np.ones(7)))
     variables = setting.model.init(jax.random.key(3))
     runs = {}
