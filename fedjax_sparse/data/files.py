@@ -3,7 +3,6 @@
 import gzip
 import io
 import tarfile
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -141,8 +140,8 @@ def _read_members(path: Path, names: Sequence[str]) -> list[Blob]:
     return [Blob(f"{path}:{name}", content) for name, content in zip(names, contents, strict=True)]
 
 
-def read_npz(blob: Blob, required: Sequence[str], optional: Sequence[str] = ()) -> Arrays:
-    """The named arrays of an npz file; never runs code from it. Others are noted in a warning.
+def read_npz(blob: Blob, required: Sequence[str]) -> Arrays:
+    """The named arrays of an npz file, which may hold others; never runs code from it.
 
     Raises:
         UsageError: Not a zip file, truncated, an array missing, larger than `MOST_BYTES`, or of Python objects.
@@ -151,10 +150,7 @@ def read_npz(blob: Blob, required: Sequence[str], optional: Sequence[str] = ()) 
         if missing := sorted(set(required) - set(file.files)):
             held = ", ".join(sorted(file.files)) or "nothing"
             raise UsageError(f"{blob.where}: lacks {', '.join(missing)} (holds {held})")
-        if spare := sorted(set(file.files) - {*required, *optional}):
-            known = ", ".join([*required, *optional])
-            warnings.warn(f"{blob.where}: {', '.join(spare)} not used (known: {known})", stacklevel=2)
-        return {name: read_member(blob.where, file, name) for name in (*required, *optional) if name in file}
+        return {name: read_member(blob.where, file, name) for name in required}
 
 
 def open_npz(blob: Blob) -> NpzFile:

@@ -29,13 +29,14 @@ def needed(prepare=None, **options) -> int:
     return memory.estimate(footprint, problem, program.store).needed
 
 
+BATCHING = platforms.CPU._replace(side_by_side=True)
 STATES = 7 * 4 * 43  # bytes: seven clients keep a float32 for each of 43 parameters
 
 
 def test_states_count_where_they_lie():
-    """On an accelerator the host's are not counted; from there, a cohort of two visits it."""
+    """Beside a device with memory of its own the host's are not counted; from there, a cohort of two visits it."""
     on_device, on_host = (needed(state_store=place, cohort_size=2) for place in ("device", "host"))
-    with platforms.assume(platforms.accelerator("gpu")):
+    with platforms.assume(platforms.CPU._replace(shares_main_memory=False)):
         visiting = needed(state_store="host", cohort_size=2)
     assert on_host == visiting + STATES
     assert on_device - visiting > 0.5 * STATES * 5 / 7
@@ -105,10 +106,10 @@ def ready(**options):
 def test_the_automatic_chunk_is_halved_until_the_run_fits(monkeypatch):
     """As on an accelerator, the whole cohort is tried first; memory ends a little above what two clients need."""
     large = {"clients": 8, "batch_size": 128}  # so that training needs more than testing
-    two = ready(chunk=2, **large).memory.needed
-    monkeypatch.setattr(setting, "automatic_chunk", lambda share: share)
-    monkeypatch.setattr(state_store, "available_memory", lambda devices: two + 1)
-    fitted = ready(**large)
+    with platforms.assume(BATCHING):
+        two = ready(chunk=2, **large).memory.needed
+        monkeypatch.setattr(state_store, "available_memory", lambda devices: two + 1)
+        fitted = ready(**large)
     assert (fitted.experiment.config.machine.chunk, fitted.memory.needed) == (2, two)
 
 
@@ -116,7 +117,7 @@ def test_a_run_that_cannot_fit_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(state_store, "available_memory", lambda devices: 10_000)
     flags = ["--cohort-size", "4", "--chunk", "4", "--model", "softmax", "--out", str(tmp_path / "run")]
     assert main(["run", "fedavg", *flags]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    line = capsys.readouterr().err.splitlines()[-1]
     assert "to train 4 clients at once, but there are 10.0 kB; allowed: --chunk 2, fewer --seeds" in line
     assert not (tmp_path / "run").exists()
 
@@ -128,7 +129,7 @@ def test_states_on_the_host_that_cannot_fit_are_refused(tmp_path, monkeypatch, c
     monkeypatch.setattr(state_store, "main_memory", lambda: int(room * 20 * one))
     flags = ["--clients", "20", "--model", "softmax", "--state-store", "host", "--out", str(tmp_path / "run")]
     assert main(["run", "flare", *flags]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    line = capsys.readouterr().err.splitlines()[-1]
     assert ("flare keeps 2.6e-06 GB for each of 20 clients" if room < 1 else "the run needs about ") in line
     assert "allowed: " in line
     assert "--clients" in line
@@ -140,7 +141,7 @@ def test_running_out_of_memory_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(driver, "draw_cohorts", lambda *_: jnp.zeros(1 << 44).block_until_ready())
     flags = ["--model", "softmax", "--chunk", "3", "--out", str(tmp_path / "run")]
     assert main(["run", "fedavg", *flags]) == 1
-    estimate, error = capsys.readouterr().err.splitlines()
+    *_, estimate, error = capsys.readouterr().err.splitlines()
     assert estimate.startswith("memory: about ")
     assert "error: out of memory; the estimate was " in error
     assert "with 3 clients at once; try --chunk 2" in error
@@ -170,19 +171,19 @@ def recorded(out: Path) -> list[dict]:
 
 def test_compiling_that_runs_out_halves_an_automatic_chunk(monkeypatch):
     """Some compilers refuse what does not fit, before anything can be analysed."""
-    monkeypatch.setattr(setting, "automatic_chunk", lambda share: share)
     compile_ahead = programs.compile_ahead
     monkeypatch.setattr(
         programs, "compile_ahead", lambda a, s, k: exhausted() if s.chunk > 2 else compile_ahead(a, s, k)
     )
-    assert ready().experiment.config.machine.chunk == 2
+    with platforms.assume(BATCHING):
+        assert ready().experiment.config.machine.chunk == 2
 
 
 def test_compiling_that_runs_out_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(programs, "compile_ahead", exhausted)
     flags = ["--model", "softmax", "--chunk", "3", "--out", str(tmp_path / "run")]
     assert main(["run", "fedavg", *flags]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    line = capsys.readouterr().err.splitlines()[-1]
     assert "error: out of memory while compiling with 3 clients at once; try --chunk 2" in line
     assert not (tmp_path / "run").exists()
 
