@@ -89,11 +89,11 @@ def _moving_at_clients(
     """`score(variables, batch, key)` says what grows, at the cost of so many passes over the batch."""
     among = masks.prunable(federation.kinds, masks.SCOPES["kernels"])
     counts, kept = layer_counts(federation, hyper, among)
-    drops = jnp.asarray(replaced(federation, hyper, counts))
+    drops, due_at = replaced(federation, hyper, counts)
     plan = federation.plan
 
     def due(t):
-        return jnp.any(drops[t] > 0)
+        return due_at[t]
 
     def after_some_passes(client):
         return jnp.minimum(

@@ -259,6 +259,25 @@ def plain_training(federation: Federation) -> Callable[..., Trained]:
     return train
 
 
+def last_gradient(federation: Federation) -> Callable[..., tuple[PyTree, jax.Array]]:
+    """Builds (variables, client, key, asked) -> (gradient, i32[], examples that it took): zeros unless asked.
+
+    The gradient is that of the last batch of a training that had the same key, at the model after it.
+    """
+    gradient, plan = make_gradient(federation.loss), federation.plan
+
+    def of_batch(variables, client, key):
+        last = jnp.maximum(plan.total_steps(client.count) - 1, 0)
+        batch = step_batch(client, plan, last, key)
+        return gradient(variables, batch)[2], jnp.sum(batch.mask, dtype=jnp.int32)
+
+    def last(variables, client, key, asked):
+        nothing = trees.zeros_like(variables.params), jnp.int32(0)
+        return jax.lax.cond(asked, lambda: of_batch(variables, client, key), lambda: nothing)
+
+    return last
+
+
 def layer_counts(federation: Federation, hyper: MovingMask, among: PyTree) -> tuple[np.ndarray, int]:
     """How many entries each leaf keeps, i32[L], all where it may not be pruned; and the sum over those that may."""
     rule = functools.partial(allocation.by_layer, kind=hyper.allocation, rule=schedules.floor_kept)
@@ -266,13 +285,13 @@ def layer_counts(federation: Federation, hyper: MovingMask, among: PyTree) -> tu
     return counts, int(counts[np.array(jax.tree.leaves(among))].sum())
 
 
-def random_mask(params: PyTree, key: jax.Array, counts: np.ndarray, among: PyTree) -> PyTree:
+def random_mask(params: PyTree, key: jax.Array, counts: topk.Counts, among: PyTree) -> PyTree:
     """So many entries of each chosen leaf."""
     return topk.largest_per_leaf(saliency.random(key, params), counts, among)
 
 
-def replaced(federation: Federation, hyper: MovingMask, counts: np.ndarray) -> np.ndarray:
-    """i32[T + 1, L]: how many living entries of each leaf give way in each round; 0 in rounds in which nothing moves.
+def replaced(federation: Federation, hyper: MovingMask, counts: np.ndarray) -> tuple[jax.Array, jax.Array]:
+    """By round: how many living entries of each leaf give way, i32[T + 1, L], and whether the mask moves, bool[T + 1].
 
     The share is rounded down, and no more than what is not living.
     """
@@ -280,7 +299,8 @@ def replaced(federation: Federation, hyper: MovingMask, counts: np.ndarray) -> n
     share = schedules.cosine_drop_fraction(t, initial=hyper.drop_fraction, end=last_move(federation, hyper))
     share = np.where((t % hyper.adjust_every == 0) & (t > 0), share, 0.0)
     dead = np.array(trees.sizes(federation.params)) - counts
-    return np.minimum(np.floor(share[:, None] * counts), dead).astype(np.int32)
+    drops = np.minimum(np.floor(share[:, None] * counts), dead)
+    return jnp.asarray(drops, jnp.int32), jnp.asarray(share > 0)
 
 
 def last_move(federation: Federation, hyper: MovingMask) -> int:
