@@ -32,7 +32,7 @@ def no_work(places: jax.Array, leaves: int) -> Work:
 
 
 def sparse_message(
-    size: int,
+    size: jax.Array | int,
     values: jax.Array | int,
     sent: jax.Array,
     *,
@@ -44,7 +44,7 @@ def sparse_message(
     """A part of `size` scalars.
 
     Args:
-        size: Scalars of the whole message.
+        size: i32[] or i32[C], scalars of the whole message.
         values: i32[] or i32[C], scalars sent.
         sent: bool[C], where a message goes at all.
         located: i32[] or i32[C], values whose position the receiver cannot know; 0 for a support that it knows.
