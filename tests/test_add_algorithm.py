@@ -1,16 +1,16 @@
 """A new algorithm takes under 40 lines, and the contract tests hold it to its word the day it is registered."""
 
 import inspect
-import types
+from dataclasses import dataclass, replace
 
-import jax
 import pytest
 
 from fedjax_sparse.cli.commands import main
 from fedjax_sparse.config import registry
 from fedjax_sparse.config.cards import fedavg
 from fedjax_sparse.config.entry import Entry
-from tests import example_algorithm, test_contract
+from fedjax_sparse.testing import contract
+from tests import example_algorithm
 
 ENTRY = Entry(
     name="top-k-steps",
@@ -22,7 +22,15 @@ ENTRY = Entry(
     sparse=("upload",),
 )
 
-CHECKS = {name: check for name, check in vars(test_contract).items() if name.startswith("test_")}
+
+@dataclass(frozen=True)
+class Forgetful(example_algorithm.TopKSteps):
+    """A field that is no option."""
+
+    hidden: int = 3
+
+
+FORGETFUL = replace(ENTRY, hyperparameters=Forgetful)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,13 +44,13 @@ def test_it_takes_under_forty_lines():
     assert len(inspect.getsource(example_algorithm.top_k_steps).splitlines()) < 40
 
 
-@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-def test_it_passes_the_contract(check: types.FunctionType):
-    with jax.enable_x64(True):
-        subject = test_contract.compiled(ENTRY.name)
-        cuts = [cut for cut in test_contract.CUTS if cut != "one by one"]
-        for cut in cuts if "cut" in inspect.signature(check).parameters else [None]:
-            check(subject) if cut is None else check(subject, cut)
+def test_it_keeps_the_contract():
+    contract.check("tests.test_add_algorithm:ENTRY")
+
+
+def test_a_card_that_says_what_is_not_so_breaks_it():
+    with pytest.raises(AssertionError, match="FORGETFUL, says_what_can_be_set: Every field"):
+        contract.check("tests.test_add_algorithm:FORGETFUL")
 
 
 def test_it_is_on_the_command_line_with_its_help(capsys):

@@ -28,7 +28,7 @@ FLOORS: list[set[str]] = [
     {"simulation"},
     {"records"},
     {"results"},
-    {"experiments"},
+    {"experiments", "testing"},
     {ROOT},
     {"cli"},
     {"__main__"},
@@ -74,7 +74,8 @@ STANDARD = {
 # What fits on a screen, in lines. Docstrings of functions are not counted, functions within functions are.
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 
-JITTED = {"simulation.programs"}
+# The contract compiles a round alone, to count how often.
+JITTED = {"simulation.programs", "testing.subject"}
 JIT = {"jit", "pjit", "pmap"}
 
 WITHOUT_JAX = [

@@ -87,13 +87,6 @@ def test_every_entry_is_complete(entry):
     assert "\n" not in entry.summary
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-def test_every_field_is_declared_and_has_its_own_name(entry):
-    declared = {option.name for option in declared_options(entry.hyperparameters)}
-    assert declared == {field.name for field in dataclasses.fields(entry.hyperparameters)}
-    assert not declared & run_config.HOMES.keys()
-
-
 @pytest.mark.parametrize(
     "options", [*run_config.SECTIONS.values(), *(entry.hyperparameters for entry in ENTRIES)]
 )

@@ -3,21 +3,13 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from fedjax_sparse.cli.commands import main
-from fedjax_sparse.config import registry
 from fedjax_sparse.config.run_config import configure
-from fedjax_sparse.data import population as populations
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.experiments.lengthening import lengthened
-from fedjax_sparse.types import State
-from tests import toy
 
 SMALL = ("--clients", "6", "--cohort-size", "3", "--model", "softmax", "--eval-every", "2")
 
@@ -63,30 +55,3 @@ def test_what_does_not_is_lengthened(schedule):
     assert lengthened(config, 40).training.rounds == 40
     with pytest.raises(UsageError, match=re.escape("--rounds = 19 is out of range; allowed: [20, inf)")):
         lengthened(config, 19)
-
-
-def round_of(name: str, rounds: int) -> tuple[str, list[Any]]:
-    """An algorithm's round as a program of `rounds`, written as R, and the arrays in it."""
-    setting = toy.setting(jnp.float32, cohort_size=2)
-    algorithm = toy.algorithm(name, setting._replace(federation=setting.federation._replace(rounds=rounds)))
-    variables = setting.model.init(jax.random.key(0))
-    everyone = jnp.arange(2)
-    cohort = populations.gather(
-        jax.tree.map(jnp.asarray, setting.population), everyone, jnp.ones_like(everyone, bool)
-    )
-    client = jax.vmap(lambda key: algorithm.init_client(variables, key))(
-        jax.random.split(jax.random.key(1), 2)
-    )
-    state = State(algorithm.init(variables, jax.random.key(2)), client)
-    program = jax.make_jaxpr(algorithm.round)(state, cohort, jnp.int32(1), jax.random.key(3))
-    text = re.sub(r"0x[0-9a-f]+", "", str(program.jaxpr))
-    return text.replace(str(rounds + 1), "R+1").replace(str(rounds), "R"), list(program.consts)
-
-
-@pytest.mark.parametrize("name", sorted(registry.algorithms()))
-def test_cards_say_whose_rounds_depend_on_the_length(name):
-    """Traced for two lengths: the same program, and tables of which one begins as the other."""
-    (one, short), (other, long) = round_of(name, 1009), round_of(name, 2003)
-    same = [np.array_equal(a, b[: len(a)] if np.ndim(b) else b) for a, b in zip(short, long, strict=True)]
-    follows = one != other or not all(same)
-    assert registry.entry(name).follows_length == follows
