@@ -56,7 +56,7 @@ OUTSIDE = {
     "data.partition": {"numpy"},
     "algorithms": {"jax", "numpy", "optax"},
     "baselines": {"jax", "numpy", "optax"},
-    "results": {"matplotlib", "numpy"},
+    "results": {"matplotlib", "numpy", "scipy"},
 }
 # Algorithms compute, and may warn: no files, processes or clocks.
 STANDARD = {
@@ -80,8 +80,10 @@ JIT = {"jit", "pjit", "pmap"}
 
 WITHOUT_JAX = [
     "cli.commands",
+    "cli.comparing",
     "cli.flags",
     "cli.listing",
+    "config.comparison",
     "config.registry",
     "config.run_config",
     "costs.prices",
@@ -92,6 +94,8 @@ WITHOUT_JAX = [
     "data.synthetic",
     "errors",
     "records.run_folder",
+    "results.comparison_figures",
+    "results.comparison_table",
     "results.figures",
     "results.reading",
     "results.tables",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from fedjax_sparse.cli.commands import main as fedjax_sparse
 from fedjax_sparse.cli.process import leave
-from fedjax_sparse.records.run_folder import MANIFEST, RunFolder
+from fedjax_sparse.records.run_folder import MANIFEST, has_ended, open_run
 from fedjax_sparse.results import reading, tables
 from fedjax_sparse.results.tables import Summary
 
@@ -40,7 +40,7 @@ def run_all(cases: Sequence[Case], out: Path, data_dir: str | None) -> list[Summ
         code = run_or_resume(folder, ["run", *shlex.split(case.arguments), *data, "--out", str(folder)])
         if code not in (0, 1):
             leave(code)
-        if any(part.rows() for part in _seeds(folder)):
+        if any(part.rows() for part in open_run(folder)[1]):
             summaries.append(tables.summarize(reading.read(folder), case.label))
     return summaries
 
@@ -54,12 +54,6 @@ def run_or_resume(folder: Path, command: list[str]) -> int:
     """Runs a command, goes on where it was stopped, or does nothing where it is done; returns the exit code."""
     if not (folder / MANIFEST).exists():
         return fedjax_sparse(command)
-    statuses = [str(part.manifest()["status"]) for part in _seeds(folder)]
-    if all(status == "finished" or status.startswith("diverged") for status in statuses):
+    if has_ended(folder):
         return 0
     return fedjax_sparse(["resume", str(folder)])
-
-
-def _seeds(folder: Path) -> list[RunFolder]:
-    """The folders of a run's seeds: its own, or those inside."""
-    return [RunFolder(path) for path in sorted(folder.glob("seed_*"))] or [RunFolder(folder)]

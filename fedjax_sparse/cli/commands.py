@@ -1,20 +1,17 @@
-"""The command line: `fedjax-sparse run | resume | plot | list | cite | prepare`.
+"""The command line: `fedjax-sparse run | resume | compare | plot | list | cite | prepare`.
 
 Names and flags are resolved without JAX, which is imported only once a request has been found good.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import io
-import itertools
 import json
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import get_annotations
 from pathlib import Path
@@ -23,21 +20,20 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from fedjax_sparse import __version__, errors
-from fedjax_sparse.cli import flags, listing
+from fedjax_sparse.cli import comparing, flags, listing
+from fedjax_sparse.cli.common import PROG, introduced, note, run_sections, value_of
 from fedjax_sparse.cli.flags import Section
 from fedjax_sparse.config import idle, registry, run_config
 from fedjax_sparse.config.cluster import Cluster
 from fedjax_sparse.config.entry import Entry
-from fedjax_sparse.config.options import Option, declared_options
-
-PROG = "fedjax-sparse"
+from fedjax_sparse.config.options import declared_options
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code: 0, 1 for a failure, 2 for a wrong request, 130 interrupted."""
     args = sys.argv[1:] if args is None else list(args)
     # Warnings are for people here: one line, without the place in the code that they come from.
-    warnings.showwarning = lambda message, *place: _note(str(message))
+    warnings.showwarning = lambda message, *place: note(str(message))
     for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8 is told of an ü by its number
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -70,10 +66,6 @@ def _check_encoding(args: Sequence[str]) -> None:
             text.encode("utf-8", "surrogateescape").decode()
         except UnicodeError:
             raise errors.UsageError(f"argument {text!a} is not UTF-8") from None
-
-
-def _note(message: str) -> None:
-    print(f"{PROG}: note: {' '.join(message.split())}", file=sys.stderr)
 
 
 def _fail(message: str, code: int) -> int:
@@ -112,25 +104,12 @@ def _overview() -> str:
 def _run(args: Sequence[str]) -> int:
     """`run ALGORITHM [--config FILE.toml] [flags]`."""
     chosen, processes = request(args)
-    with _introduced(
+    with introduced(
         f"{chosen.algorithm} on {chosen.data.dataset}, {chosen.training.rounds} rounds", processes
     ):
         from fedjax_sparse.experiments import runs
 
         return runs.run(chosen, [PROG, "run", *args], processes)
-
-
-@contextlib.contextmanager
-def _introduced(about: str, processes: Cluster) -> Iterator[None]:
-    """Says what is to come before JAX is imported, which takes seconds, and in the end how long all of it took."""
-    from fedjax_sparse.experiments import progress
-
-    progress.STDERR.quiet = bool(processes.process_id)  # of several processes the first speaks
-    with progress.timed():
-        progress.say(about)
-        with progress.doing("starting JAX"):
-            importlib.import_module("fedjax_sparse.experiments.driving")
-        yield
 
 
 def configuration(args: Sequence[str]) -> run_config.RunConfig:
@@ -141,7 +120,7 @@ def configuration(args: Sequence[str]) -> run_config.RunConfig:
 def request(args: Sequence[str]) -> tuple[run_config.RunConfig, Cluster]:
     """What is to be run, and by which processes."""
     named, rest = (args[0], args[1:]) if args and not args[0].startswith("-") else (None, args)
-    path = _value_of("--config", rest)
+    path = value_of("--config", rest)
     table = run_config.read(path) if path else {}
     in_file, own = run_config.algorithm_of(table)
     if not (named or in_file) and {"-h", "--help"}.isdisjoint(rest):
@@ -151,7 +130,7 @@ def request(args: Sequence[str]) -> tuple[run_config.RunConfig, Cluster]:
         )
     entry = registry.entry(named or in_file or "fedavg")
     if in_file not in (None, entry.name):
-        _note(f"[algorithm] of {path} belongs to {in_file} and is not used")
+        note(f"[algorithm] of {path} belongs to {in_file} and is not used")
         own = {}
     try:
         values = run_config.options_of_run(table) | own
@@ -161,30 +140,15 @@ def request(args: Sequence[str]) -> tuple[run_config.RunConfig, Cluster]:
     given = _run_flags(entry, values, rest, named or in_file)
     for name in given:
         if name in entry.unused:
-            _note(f"--{name.replace('_', '-')} has no effect on {entry.name}")
-    for one, other in (("local_epochs", "local_steps"), ("local_steps", "local_epochs")):
-        if one in given and other not in given:
-            values.pop(other, None)
+            note(f"--{name.replace('_', '-')} has no effect on {entry.name}")
     processes = {o.name: given.pop(o.name) for o in declared_options(Cluster) if o.name in given}
+    values = run_config.without_rivals(values, given)
     chosen = run_config.configure(entry.name, **values | given)
     usual = run_config.values(run_config.configure(entry.name))
     changed = [name for name, value in values.items() if value != usual[name]]
-    for note in idle.notes(run_config.values(chosen), dict.fromkeys([*changed, *given])):
-        _note(note)
+    for line in idle.notes(run_config.values(chosen), dict.fromkeys([*changed, *given])):
+        note(line)
     return chosen, Cluster(**processes)
-
-
-def _value_of(flag: str, args: Sequence[str]) -> str | None:
-    """The value of a flag that has to be known before the others can be read; of several the last one."""
-    found = []
-    for text, following in itertools.zip_longest(args, args[1:]):
-        if text == flag:
-            found.append(following)
-        elif text.startswith(f"{flag}="):
-            found.append(text.removeprefix(f"{flag}="))
-    for unread in found[:-1]:
-        _note(f"{flag} {unread} is not read, since {flag} {found[-1]} comes after it")
-    return found[-1] if found else None
 
 
 def _run_flags(
@@ -194,7 +158,7 @@ def _run_flags(
 
     Without an algorithm (`named` is None), the help of what all algorithms share is printed.
     """
-    sections = [*_run_sections()]
+    sections = [*run_sections(), Section("cluster", [*declared_options(Cluster)])]
     own = [*declared_options(entry.hyperparameters)]
     if named and own:
         sections.insert(0, Section(re.sub(r"\W", "_", entry.name), own))
@@ -206,15 +170,6 @@ def _run_flags(
     )
     given.pop("config", None)
     return given
-
-
-def _run_sections() -> Iterator[Section]:
-    """The options of all runs, section by section, and those that are never recorded."""
-    for title, section in run_config.SECTIONS.items():
-        yield Section(title, [*declared_options(section)])
-    config_file = Option("config", str | None, None, "TOML file of options; flags win over it", None, None)
-    yield Section("file", [config_file])
-    yield Section("cluster", [*declared_options(Cluster)])
 
 
 def _algorithm_names() -> str:
@@ -247,7 +202,7 @@ class ResumeArguments:
 def _resume(args: Sequence[str]) -> int:
     given = _arguments(ResumeArguments, "resume", args)
     processes = Cluster(given.coordinator, given.num_processes, given.process_id)
-    with _introduced(f"going on with {given.run}", processes):
+    with introduced(f"going on with {given.run}", processes):
         from fedjax_sparse.experiments import resuming
 
         return resuming.resume(
@@ -321,7 +276,7 @@ def _cite(args: Sequence[str]) -> int:
     name, _ = run_config.algorithm_of(run_config.read(file))
     entry = registry.entry(name or "")
     if not entry.references:
-        _note(f"{entry.name} states no references")
+        note(f"{entry.name} states no references")
     print(registry.bibtex(entry))
     return 0
 
@@ -365,6 +320,11 @@ class Command(NamedTuple):
 COMMANDS = {
     "run": Command("run ALGORITHM [flags]", "train, evaluate and record a federation", _run),
     "resume": Command("resume RUN", "continue a run that was stopped, or make it longer", _resume),
+    "compare": Command(
+        "compare ALGORITHM... [flags]",
+        "run algorithms under the same conditions, into one table",
+        comparing.compare,
+    ),
     "plot": Command("plot RUN...", "draw figures from the records of runs", _plot),
     "list": Command("list algorithms|datasets|models|partitions", "what there is by name", _list),
     "cite": Command("cite RUN", "print the BibTeX of what was run", _cite),

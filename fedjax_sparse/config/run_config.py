@@ -176,6 +176,13 @@ def configure(algorithm: str, **values: Any) -> RunConfig:
     return RunConfig(algorithm, entry.hyperparameters(**own), **make_sections({**entry.overrides, **of_run}))
 
 
+def without_rivals(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values but the local work, in epochs or steps, that other values are to replace by the other measure."""
+    rivals = {"local_epochs": "local_steps", "local_steps": "local_epochs"}
+    replaced = {rivals[name] for name in given if name in rivals and rivals[name] not in given}
+    return {name: value for name, value in values.items() if name not in replaced}
+
+
 def check_values(entry: Entry, values: Mapping[str, Any]) -> None:
     """Checks each value of a run of this algorithm on its own.
 

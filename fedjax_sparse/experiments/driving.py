@@ -1,11 +1,13 @@
 """A prepared experiment from where it stands to its end, to a signal, or to divergence; recorded on the way."""
 
 import contextlib
+import functools
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -16,7 +18,7 @@ from fedjax_sparse.data.population import Padding, padding
 from fedjax_sparse.devices import meshes
 from fedjax_sparse.experiments import interrupts
 from fedjax_sparse.experiments.building import Experiment, Ready
-from fedjax_sparse.experiments.progress import STDERR, display, doing, facts, say
+from fedjax_sparse.experiments.progress import STDERR, Display, display, doing, facts, say
 from fedjax_sparse.records import run_folder, sinks
 from fedjax_sparse.records.recorder import Recorder
 from fedjax_sparse.records.run_folder import RunFolder
@@ -25,8 +27,31 @@ from fedjax_sparse.simulation import driver, memory
 from fedjax_sparse.simulation.driver import Resume
 
 
-def drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None) -> int:
-    """Runs to the end, to a signal, or until every seed has diverged; records everything on the way."""
+class Audience(NamedTuple):
+    """Who watches a run.
+
+    Attributes:
+        display: (rounds, rounds done before) -> where rounds are shown as they pass.
+        report: Told of a run that came to its end.
+    """
+
+    display: Callable[[int, int], AbstractContextManager[Display]]
+    report: Callable[[Experiment, Path, Recorder], None]
+
+
+def drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None, audience: Audience) -> int:
+    """Runs to the end, to a signal, or until every seed has diverged; records everything on the way.
+
+    Args:
+        ready: What to run.
+        out: Its folder.
+        recorder: Of that folder.
+        start: Where it stands; None at the beginning.
+        audience: Who watches.
+
+    Returns:
+        The exit code: 0, 1 if a seed diverged, or that of the signal that stopped the run.
+    """
     experiment = ready.experiment
     config, rounds = experiment.config, experiment.config.training.rounds
     say(ready.memory.describe())
@@ -38,7 +63,7 @@ def drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None) -> 
     with (
         memory.watched(experiment.setting.chunk, ready.memory),
         interrupts.collected(say, STDERR.show_cursor) as received,
-        display(STDERR, rounds, done) as shown,
+        audience.display(rounds, done) as shown,
     ):
         for progress in driver.run(
             experiment.algorithm,
@@ -61,13 +86,13 @@ def drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None) -> 
         recorder.set_status(f"interrupted after round {done}")
         say(f"stopped after round {done} of {rounds}; go on with: fedjax-sparse resume {out}")
         return interrupts.EXIT_CODES[received[0] if received else signal.SIGTERM]
-    return finish(experiment, out, recorder)
+    return finish(experiment, out, recorder, audience)
 
 
-def finish(experiment: Experiment, out: Path, recorder: Recorder) -> int:
+def finish(experiment: Experiment, out: Path, recorder: Recorder, audience: Audience) -> int:
     """Closes a run that came to its end; returns the exit code."""
     recorder.set_status("finished")
-    _report(experiment, out, recorder)
+    audience.report(experiment, out, recorder)
     return 0 if len(recorder.running) == len(recorder.folders) else 1
 
 
@@ -87,6 +112,9 @@ def _report(experiment: Experiment, out: Path, recorder: Recorder) -> None:
         say(padding_of_run(experiment).describe())
     recorded = any(folder.rows() for folder in recorder.folders)
     say(f"records: {out}" if recorded else f"nothing was recorded but the configuration: {out}")
+
+
+ONE_RUN = Audience(functools.partial(display, STDERR), _report)
 
 
 def padding_of_run(experiment: Experiment) -> Padding:

@@ -23,7 +23,9 @@ STDERR = Console(stderr=True)
 class Display:
     """Round, time left, rounds a second, accuracy, density and bytes: as many of them, in this order, as fit."""
 
-    def __init__(self, console: Console, rounds: int, done: int):
+    def __init__(self, console: Console, rounds: int, done: int, before: int = 0, name: str = ""):
+        """`done` of `rounds` are done; of several runs, these have a `name`, and `before` are the rounds of others."""
+        self._name, self._before = name, before
         self._console = console
         self._rounds = rounds
         self._done = done
@@ -33,6 +35,7 @@ class Display:
 
     def update(self, t: int, rows: list[dict[str, Any]]) -> None:
         """Shows round t; `rows` are the latest metrics of the seeds, empty between evaluations."""
+        t += self._before
         self._done = t
         self._pace.passed(time.perf_counter(), t)
         if rows:
@@ -57,6 +60,8 @@ class Display:
     def _pieces(self) -> list[str]:
         """What there is to say, the most important first."""
         counted = f"round {self._done}/{self._rounds}"
+        if self._name:
+            counted = f"{self._name}  {counted}"
         speed = self._pace.rounds_per_second
         if speed is None:
             return [counted, "starting", *self._facts]
@@ -112,15 +117,19 @@ def clock(seconds: float) -> str:
 
 
 @contextmanager
-def display(console: Console, rounds: int, done: int = 0) -> Iterator[Display]:
+def display(
+    console: Console, rounds: int, done: int = 0, before: int = 0, name: str = ""
+) -> Iterator[Display]:
     """A display that is cleaned up whatever happens.
 
     Args:
         console: Where to write.
-        rounds: T.
-        done: Rounds done before.
+        rounds: T, or of several runs that share a display, one after another, the rounds of all.
+        done: How many of them are done.
+        before: How many belong to earlier runs.
+        name: Of several runs, which this is.
     """
-    shown = Display(console, rounds, done)
+    shown = Display(console, rounds, done, before, name)
     if not console.is_terminal:
         yield shown
         return

@@ -10,7 +10,7 @@ from fedjax_sparse.devices import meshes
 from fedjax_sparse.devices.cluster import joined
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.experiments.building import build, prepare
-from fedjax_sparse.experiments.driving import check_sinks, drive, finish, records_at
+from fedjax_sparse.experiments.driving import ONE_RUN, Audience, check_sinks, drive, finish, records_at
 from fedjax_sparse.experiments.lengthening import lengthened
 from fedjax_sparse.experiments.progress import doing, say
 from fedjax_sparse.experiments.starting import initial
@@ -26,6 +26,7 @@ def resume(
     *,
     chunk: int | Literal["auto"] | None = None,
     rounds: int | None = None,
+    audience: Audience = ONE_RUN,
 ) -> int:
     """Goes on with a run that was stopped or killed, bit for bit as if it never had been.
 
@@ -37,6 +38,7 @@ def resume(
             run's configuration stays what it was.
         rounds: A later last round, also of a run that is finished; None for the one it has. It goes into the run's
             configuration.
+        audience: Who watches.
 
     Returns:
         The exit code, as of `run`.
@@ -54,11 +56,15 @@ def resume(
         if here != out:
             run_folder.copy_to_read(out, here)
         meshes.anywhere(False)  # nobody changes the folder before all have read it
-        return _resume(here, command, chunk, rounds)
+        return _resume(here, command, chunk, rounds, audience)
 
 
 def _resume(
-    out: Path, command: Sequence[str], chunk: int | Literal["auto"] | None, rounds: int | None
+    out: Path,
+    command: Sequence[str],
+    chunk: int | Literal["auto"] | None,
+    rounds: int | None,
+    audience: Audience,
 ) -> int:
     table, folders = run_folder.open_run(out)
     recorder = Recorder(folders, table)
@@ -79,7 +85,7 @@ def _resume(
         folder.update_manifest(resumed=[*command])
     say(f"resuming {out} after round {start.round if start else 0}")
     if start and start.round == config.training.rounds:
-        return finish(experiment, out, recorder)
+        return finish(experiment, out, recorder, audience)
     with doing("compiling"):
         ready = prepare(experiment, config.machine.chunk)
-    return drive(ready, out, recorder, start)
+    return drive(ready, out, recorder, start, audience)

@@ -12,20 +12,23 @@ from fedjax_sparse.config.cluster import ALONE, Cluster
 from fedjax_sparse.config.run_config import RunConfig
 from fedjax_sparse.devices.cluster import joined
 from fedjax_sparse.experiments.building import build, prepare
-from fedjax_sparse.experiments.driving import check_sinks, drive, records_at, seeds_of
+from fedjax_sparse.experiments.driving import ONE_RUN, Audience, check_sinks, drive, records_at, seeds_of
 from fedjax_sparse.experiments.progress import doing
 from fedjax_sparse.experiments.starting import initial
 from fedjax_sparse.records import claims, run_folder
 from fedjax_sparse.records.recorder import Recorder
 
 
-def run(config: RunConfig, command: Sequence[str], cluster: Cluster = ALONE) -> int:
+def run(
+    config: RunConfig, command: Sequence[str], cluster: Cluster = ALONE, audience: Audience = ONE_RUN
+) -> int:
     """Runs a configuration in a new folder.
 
     Args:
         config: What to run.
         command: As typed, for the manifest.
         cluster: The processes that share the run. The first one records it; the others keep nothing.
+        audience: Who watches.
 
     Returns:
         The exit code: 0, 1 if a seed diverged, or that of the signal that stopped the run.
@@ -38,10 +41,10 @@ def run(config: RunConfig, command: Sequence[str], cluster: Cluster = ALONE) -> 
     check_sinks(config)
     names = [Path(config.records.out)] if config.records.out else _names(config)
     with joined(cluster, config.machine.devices), records_at(claims.new(names)) as out:
-        return _run(config, out, command)
+        return _run(config, out, command, audience)
 
 
-def _run(config: RunConfig, out: Path, command: Sequence[str]) -> int:
+def _run(config: RunConfig, out: Path, command: Sequence[str], audience: Audience) -> int:
     with doing(f"loading {config.data.dataset}"):
         experiment = build(config, initial(config))
     with doing("compiling"):
@@ -52,7 +55,7 @@ def _run(config: RunConfig, out: Path, command: Sequence[str]) -> int:
     folders = run_folder.create(out, table, seeds_of(config), command, device_kind=kind, device_count=count)
     for folder in folders:
         run_folder.write_clients(folder.path, experiment.holdings)
-    return drive(ready, out, Recorder(folders, table), start=None)
+    return drive(ready, out, Recorder(folders, table), None, audience)
 
 
 def _names(config: RunConfig) -> Iterator[Path]:

@@ -197,6 +197,12 @@ def open_run(out: Path) -> tuple[dict[str, Any], list[RunFolder]]:
     return config, folders
 
 
+def has_ended(out: Path) -> bool:
+    """Whether each seed of a run has finished or diverged: nothing is left to be done."""
+    statuses = [str(folder.manifest()["status"]) for folder in open_run(out)[1]]
+    return all(status == "finished" or status.startswith("diverged") for status in statuses)
+
+
 def run_of_seed(folder: Path) -> Path | None:
     """The run that a folder is one of several seeds of; None if it is no such folder."""
     out = folder.resolve().parent

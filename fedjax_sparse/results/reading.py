@@ -15,10 +15,11 @@ from fedjax_sparse.records.run_folder import CLIENTS, CONFIG, METRICS, RunFolder
 # Every row of a run has them all; accuracy stands in all or in none: only where there are classes.
 ACCURACY = "global_test_accuracy"
 CLIENT_ACCURACY = "client_test_accuracy"
+LOSS = "global_test_loss"
 KEYS = (
     "round",
     "train_loss",
-    "global_test_loss",
+    LOSS,
     ACCURACY,
     "density",
     "uplink_bytes",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fedjax_sparse.results import naming
-from fedjax_sparse.results.reading import ACCURACY, CLIENT_ACCURACY, Run
+from fedjax_sparse.results.reading import ACCURACY, CLIENT_ACCURACY, LOSS, Run
 
 
 class Summary(NamedTuple):
@@ -57,14 +57,10 @@ def summaries(runs: Sequence[Run]) -> list[Summary]:
 
 def summarize(run: Run, label: str) -> Summary:
     """The run's line in the table; NaN where a seed has recorded nothing finite."""
-    score, best = (ACCURACY, np.max) if run.has(ACCURACY) else ("global_test_loss", np.min)
+    score = score_of(run)
 
-    def best_of(seed: Mapping[str, np.ndarray]) -> float:
-        finite = seed[score][np.isfinite(seed[score])]
-        return float(best(finite)) if finite.size else np.nan
-
-    def late_mean(key: str) -> np.ndarray:
-        return np.array([_late_mean(seed, key) for seed in run.seeds])
+    def late(key: str) -> np.ndarray:
+        return np.array([late_mean(seed, key) for seed in run.seeds])
 
     def last(key: str) -> np.ndarray:
         return np.array([seed[key][-1] for seed in run.seeds])
@@ -74,17 +70,28 @@ def summarize(run: Run, label: str) -> Summary:
         len(run.seeds),
         int(min(seed["round"][-1] for seed in run.seeds)),
         score,
-        np.array([best_of(seed) for seed in run.seeds]),
-        late_mean(score),
+        np.array([best_of(seed, score) for seed in run.seeds]),
+        late(score),
         last(score),
-        late_mean(CLIENT_ACCURACY),
+        late(CLIENT_ACCURACY),
         *map(last, Summary._fields[8:]),
     )
 
 
-def _late_mean(seed: Mapping[str, np.ndarray], key: str) -> float:
-    """Over the recorded rounds among the last ten; NaN if nothing was trained yet, or `key` not recorded."""
-    late = seed["round"] > max(seed["round"][-1] - 10, 0)
+def score_of(run: Run) -> str:
+    """The column that says how good a model is: test accuracy, or test loss where there are no classes."""
+    return ACCURACY if run.has(ACCURACY) else LOSS
+
+
+def best_of(seed: Mapping[str, np.ndarray], score: str) -> float:
+    """The largest accuracy or the smallest loss of all recorded rounds; NaN if none is finite."""
+    finite = seed[score][np.isfinite(seed[score])]
+    return float(finite.min() if score == LOSS else finite.max()) if finite.size else np.nan
+
+
+def late_mean(seed: Mapping[str, np.ndarray], key: str, rounds: int = 10) -> float:
+    """Over the recorded rounds among the last so many; NaN if nothing was trained yet, or `key` not recorded."""
+    late = seed["round"] > max(seed["round"][-1] - rounds, 0)
     return float(np.mean(seed[key][late])) if key in seed and late.any() else np.nan
 
 
@@ -124,9 +131,9 @@ def _columns(lines: Sequence[Summary]) -> Iterator[Sequence[str]]:
     if np.isfinite(np.concatenate(clients)).any():
         yield "clients %", *(_score(values, True) for values in clients)
     yield "density", *(f"{100 * line.density.mean():.3g} %" for line in lines)
-    yield "up", *(_si(line.uplink_bytes.mean(), "B") for line in lines)
-    yield "down", *(_si(line.downlink_bytes.mean(), "B") for line in lines)
-    yield "FLOPs", *(_si(line.flops.mean(), "") for line in lines)
+    yield "up", *(si(line.uplink_bytes.mean(), "B") for line in lines)
+    yield "down", *(si(line.downlink_bytes.mean(), "B") for line in lines)
+    yield "FLOPs", *(si(line.flops.mean(), "") for line in lines)
 
 
 def write_table(lines: Sequence[Summary], file: Path) -> Path:
@@ -168,7 +175,7 @@ def _score(values: np.ndarray, accuracy: bool) -> str:
     return f"{scale * values.mean():.{digits}f}{spread}"
 
 
-def _si(value: float, unit: str) -> str:
+def si(value: float, unit: str) -> str:
     """Four digits and a decimal prefix: 550.9 MB."""
     prefixes = ["", "k", "M", "G", "T", "P", "E", "Z"]
     power = min(int(np.log10(max(value, 1)) / 3), len(prefixes) - 1)

@@ -1,0 +1,55 @@
+"""What several commands say and read in the same way."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+
+from fedjax_sparse.cli.flags import Section
+from fedjax_sparse.config import run_config
+from fedjax_sparse.config.cluster import ALONE, Cluster
+from fedjax_sparse.config.options import Option, declared_options
+
+PROG = "fedjax-sparse"
+
+
+def note(message: str) -> None:
+    """Says in one line what a person should know before a run starts."""
+    print(f"{PROG}: note: {' '.join(message.split())}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def introduced(about: str, processes: Cluster = ALONE) -> Iterator[None]:
+    """Says what is to come before JAX is imported, which takes seconds, and in the end how long all of it took."""
+    from fedjax_sparse.experiments import progress
+
+    progress.STDERR.quiet = bool(processes.process_id)  # of several processes the first speaks
+    with progress.timed():
+        progress.say(about)
+        with progress.doing("starting JAX"):
+            importlib.import_module("fedjax_sparse.experiments.driving")
+        yield
+
+
+def value_of(flag: str, args: Sequence[str]) -> str | None:
+    """The value of a flag that has to be known before the others can be read; of several the last one."""
+    found = []
+    for text, following in itertools.zip_longest(args, args[1:]):
+        if text == flag:
+            found.append(following)
+        elif text.startswith(f"{flag}="):
+            found.append(text.removeprefix(f"{flag}="))
+    for unread in found[:-1]:
+        note(f"{flag} {unread} is not read, since {flag} {found[-1]} comes after it")
+    return found[-1] if found else None
+
+
+def run_sections() -> Iterator[Section]:
+    """The options of all runs, section by section, and the file that may state them."""
+    for title, section in run_config.SECTIONS.items():
+        yield Section(title, [*declared_options(section)])
+    config_file = Option("config", str | None, None, "TOML file of options; flags win over it", None, None)
+    yield Section("file", [config_file])

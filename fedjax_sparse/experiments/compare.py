@@ -1,0 +1,187 @@
+"""A comparison: its runs one after another, each in a folder of its own, then their table and figures.
+
+Each run is an ordinary one: `resume`, `plot` and `load_run` take its folder. What has ended is not run again, what was
+stopped goes on, and what failed is tried again when the comparison is called the next time.
+"""
+
+import datetime
+import functools
+import gc
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import jax
+import tomli_w
+
+from fedjax_sparse.config import comparison as comparisons
+from fedjax_sparse.config import run_config
+from fedjax_sparse.config.comparison import Case, Comparison
+from fedjax_sparse.costs.units import human_bytes
+from fedjax_sparse.errors import RunError, UsageError
+from fedjax_sparse.experiments import building, interrupts, resuming, runs
+from fedjax_sparse.experiments.driving import Audience
+from fedjax_sparse.experiments.progress import STDERR, display, doing, facts, say
+from fedjax_sparse.records import claims, run_folder
+from fedjax_sparse.records.recorder import Recorder
+from fedjax_sparse.records.run_folder import MANIFEST
+from fedjax_sparse.records.writing import replace, writing
+from fedjax_sparse.results import comparison_figures
+from fedjax_sparse.results import comparison_table as results
+from fedjax_sparse.results.comparison_table import Outcome
+from fedjax_sparse.simulation import programs
+
+FILE = "comparison.toml"
+CHECKPOINTS = 4  # of a seed at most: the last two, the best, and the one being written
+
+
+def compare(
+    comparison: Comparison, cases: Sequence[Case], out: Path | None, command: Sequence[str], *, figures: bool
+) -> int:
+    """Runs a comparison, or goes on with it.
+
+    Args:
+        comparison: What to compare.
+        cases: Its runs.
+        out: Its folder, new or of the same comparison; None for a new one under runs/.
+        command: As typed, for the manifests.
+        figures: Whether figures are drawn in the end.
+
+    Returns:
+        The exit code: 0, 1 if a run failed or a seed diverged, or that of the signal that stopped the comparison.
+
+    Raises:
+        UsageError: The folder holds something else or is in use, there is too little disk, or no run can be built.
+        RunError: Every run failed.
+    """
+    with _claimed(out, cases[0]) as here:
+        _check_same(cases, here)
+        pending = [case for case in cases if not _has_ended(here / case.name)]
+        if len(pending) < len(cases):
+            say(f"{len(cases) - len(pending)} of {len(cases)} runs have ended; going on with the others")
+        _check_disk(pending, here)
+        with writing(here / FILE) as path:
+            replace(path, tomli_w.dumps(comparisons.to_toml_dict(comparison)).encode())
+        failures: dict[str, str] = {}
+        for number, case in enumerate(pending):
+            say(f"run {number + 1} of {len(pending)}: {case.name}")
+            try:
+                code = _run(case, here / case.name, command, _audience(pending, number))
+            except Exception as error:  # whatever it is, the others go on
+                failures[case.name] = " ".join(f"{_kind(error)}{error}".split())
+                say(f"{case.name} failed: {failures[case.name]}")
+                continue
+            if code in interrupts.EXIT_CODES.values():
+                say(f"go on with: fedjax-sparse compare --config {here / FILE} --out {here}")
+                return code
+        outcomes = [results.read(case, here / case.name, failures.get(case.name)) for case in cases]
+        _report(outcomes, comparison, here, figures)
+        return int(any(outcome.faults for outcome in outcomes))
+
+
+def _claimed(out: Path | None, first: Case) -> AbstractContextManager[Path]:
+    """Holds the folder of this comparison, or makes it; case folders have locks of their own."""
+    if out is None:
+        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        return claims.new([Path("runs") / f"compare-{Path(first.config.data.dataset).stem}-{now}"])
+    return claims.held(out) if (out / FILE).is_file() else claims.new([out])
+
+
+def _check_same(cases: Sequence[Case], here: Path) -> None:
+    """Refuses to mix two comparisons; reference, target and the rounds of means change the table alone."""
+    if not (here / FILE).is_file() or not any(here.glob(f"*/{MANIFEST}")):
+        return
+    earlier = comparisons.Comparison(**comparisons.values_of(run_config.read(here / FILE))).cases()
+    if [*earlier] == [*cases]:
+        return
+    before, now = ({case.name: case for case in some} for some in (earlier, cases))
+    odd = [name for name in {**before, **now} if name not in before or name not in now]
+    what = f"whose runs differ: {', '.join(odd)}" if odd else f"with other options, see {here / FILE}"
+    raise UsageError(f"{here} holds another comparison, {what}; choose another --out")
+
+
+def _has_ended(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file() and run_folder.has_ended(folder)
+
+
+def _check_disk(pending: Sequence[Case], here: Path) -> None:
+    """Refuses runs whose checkpoints would not fit; an algorithm that cannot be built fails when it is run.
+
+    Raises:
+        UsageError: There is too little room, or no algorithm can be built.
+    """
+    by_algorithm = {case.config.algorithm: case for case in pending}
+    sizes, refused = {}, []
+    with doing("asking what the runs need"):
+        for name, case in by_algorithm.items():
+            try:
+                sizes[name] = _state_bytes(case)
+            except Exception as error:
+                refused.append(error)
+    if by_algorithm and not sizes:
+        raise refused[0]
+    seeds = [case.config.run.seeds * sizes.get(case.config.algorithm, 0) for case in pending]
+    needed, free = CHECKPOINTS * sum(seeds), shutil.disk_usage(here).free
+    if needed > free:
+        raise UsageError(
+            f"checkpoints of {len(pending)} runs need up to {human_bytes(needed)}, and {here} has {human_bytes(free)} "
+            "free; compare fewer, or free some"
+        )
+    if pending:
+        say(f"checkpoints need up to {human_bytes(needed)} of disk; what programs share is compiled once")
+
+
+def _state_bytes(case: Case) -> int:
+    """Bytes of one seed's checkpoint."""
+    made = building.build(case.config)
+    leaves = jax.tree.leaves(programs.state_shapes(made.algorithm, made.setting))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
+
+def _run(case: Case, folder: Path, command: Sequence[str], audience: Audience) -> int:
+    """Runs a case from where it stands; its program, whose memory maps are few in a process, goes with it."""
+    try:
+        if (folder / MANIFEST).is_file():
+            return resuming.resume(folder, command, audience=audience)
+        return runs.run(run_config.changed(case.config, out=str(folder)), command, audience=audience)
+    finally:
+        jax.clear_caches()
+        gc.collect()
+
+
+def _audience(pending: Sequence[Case], number: int) -> Audience:
+    """One display over all runs, and a line for each that ends."""
+    rounds = [case.config.training.rounds for case in pending]
+    before = sum(rounds[:number])
+    name = f"run {number + 1}/{len(pending)} {pending[number].name}"
+    show: Callable = functools.partial(display, STDERR, sum(rounds), before=before, name=name)
+
+    def report(experiment: building.Experiment, out: Path, recorder: Recorder) -> None:
+        last = [rows[-1] for rows in (folder.rows() for folder in recorder.running) if rows]
+        if last:
+            say("  ".join([pending[number].name, *facts(last)]))
+
+    return Audience(lambda rounds, done: show(done=before + done), report)
+
+
+def _kind(error: Exception) -> str:
+    return "" if isinstance(error, UsageError | RunError) else f"{type(error).__name__}: "
+
+
+def _report(outcomes: Sequence[Outcome], comparison: Comparison, here: Path, figures: bool) -> None:
+    """Writes and prints the table, and draws the figures."""
+    if not any(outcome.run for outcome in outcomes):
+        first = outcomes[0]
+        raise RunError(f"no run has recorded anything; {first.case.name}: {'; '.join(first.faults)}")
+    rows = results.rows(outcomes, comparison)
+    text = results.markdown(rows, comparison, results.score_of(outcomes))
+    with writing(here / "table.md") as path:
+        replace(path, text.encode())
+    with writing(here / "table.csv") as path:
+        results.write_csv(rows, path)
+    print(text, end="")
+    if figures:
+        with doing("drawing figures"):
+            comparison_figures.draw(outcomes, here / "figures", comparison.last)
+    say(f"table, figures and runs: {here}")

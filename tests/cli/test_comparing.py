@@ -1,0 +1,74 @@
+"""`compare` on the command line: flags over the file, and refusals in one line."""
+
+import pytest
+
+from fedjax_sparse.cli import comparing
+from fedjax_sparse.cli.commands import main
+
+FILE = """
+[comparison]
+algorithms = ["fedavg", "sparsyfed"]
+sparsities = [0.8]
+target = 0.5
+[training]
+local_steps = 5
+[records]
+out = "there"
+figures = false
+[algorithm.sparsyfed]
+client_lr = 0.25
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "comparison.toml"
+    path.write_text(FILE)
+    return str(path)
+
+
+def test_a_file_is_a_whole_comparison(file):
+    asked, out, figures = comparing.request(["--config", file])
+    assert (asked.algorithms, asked.sparsities, asked.target) == (("fedavg", "sparsyfed"), (0.8,), 0.5)
+    assert asked.shared == {"local_steps": 5}
+    assert asked.own == {"sparsyfed": {"client_lr": 0.25}}
+    assert (str(out), figures) == ("there", False)
+
+
+def test_flags_win_over_the_file(file):
+    args = [
+        "--config",
+        file,
+        "--sparsities",
+        "0.9,0.95",
+        "--local-epochs",
+        "3",
+        "--target",
+        "none",
+        "--out",
+        "a",
+    ]
+    asked, out, _ = comparing.request(args)
+    assert (asked.sparsities, asked.target, asked.shared) == ((0.9, 0.95), None, {"local_epochs": 3})
+    assert str(out) == "a"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ([], "name the algorithms"),
+        (["fedavg", "--sparsity", "0.9"], "unknown argument '--sparsity'"),
+        (["fedavg", "flare", "--sparsities", "0.9;0.8"], "--sparsities = '0.9;0.8' is not valid"),
+        (["fedavg", "--last", "0"], "--last = 0 is out of range"),
+        (["fedavg", "--config", "missing.toml"], "cannot read missing.toml"),
+    ],
+)
+def test_a_wrong_request_is_refused_in_one_line(args, words, capsys):
+    assert main(["compare", *args]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+def test_an_error_in_the_file_names_it(file, capsys):
+    assert main(["compare", "flare", "--config", file]) == 2
+    assert "unknown algorithm of [algorithm.NAME] 'sparsyfed'" in capsys.readouterr().err
