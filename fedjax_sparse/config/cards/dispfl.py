@@ -42,5 +42,6 @@ ENTRIES = (
         sparse=("personal",),
         overrides={"cohort_size": "all"},
         unused=SERVER_OPTIMIZER,
+        follows_length=True,
     ),
 )

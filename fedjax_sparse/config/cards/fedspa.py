@@ -39,5 +39,6 @@ ENTRIES = (
         references=("huang2022fedspa",),
         sparse=("personal",),
         reconstructed=True,
+        follows_length=True,
     ),
 )
