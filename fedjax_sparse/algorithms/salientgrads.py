@@ -11,7 +11,7 @@ from fedjax_sparse import errors, trees
 from fedjax_sparse.config.cards.salientgrads import SalientGrads
 from fedjax_sparse.costs.counts import sparse_message
 from fedjax_sparse.rounds.masked_averaging import averaging_under_a_mask
-from fedjax_sparse.rounds.scored_mask import Scoring, make_find_mask, score_on_batch
+from fedjax_sparse.rounds.scored_mask import Scoring, check_some_kept, make_find_mask, score_on_batch
 from fedjax_sparse.sparsity import allocation, masks, saliency, schedules, topk
 from fedjax_sparse.types import Algorithm, Federation, PyTree
 
@@ -102,10 +102,7 @@ def _selection(
     else:
         kept = schedules.floor_kept(int(sizes.sum()), hyper.sparsity)
         select = functools.partial(topk.largest_global, k=kept, among=among)
-    if kept < 1:
-        raise errors.UsageError(
-            f"--sparsity = {hyper.sparsity} leaves none of {sizes.sum()} entries; allowed: at least 1"
-        )
+    check_some_kept(kept, int(sizes.sum()), hyper.sparsity)
     if not hyper.keep_ties:
         return kept, select
     layerwise = hyper.allocation == "erk"

@@ -6,16 +6,20 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from fedjax_sparse import errors, trees
+from fedjax_sparse import trees
 from fedjax_sparse.config.cards.all_client_saliency import AllClientSaliency
 from fedjax_sparse.costs.counts import nothing_sent, sparse_message
 from fedjax_sparse.rounds.masked_averaging import averaging_under_a_mask
-from fedjax_sparse.rounds.scored_mask import Scoring, make_find_mask, score_on_batch
+from fedjax_sparse.rounds.scored_mask import (
+    GRASP_PASSES,
+    Scoring,
+    check_some_kept,
+    make_find_mask,
+    score_on_batch,
+)
 from fedjax_sparse.server.aggregation import vote
 from fedjax_sparse.sparsity import masks, saliency, schedules, topk
 from fedjax_sparse.types import Algorithm, Federation
-
-GRASP_PASSES = 3  # a gradient of a gradient costs about three gradients; both share the first
 
 
 def snip_all(federation: Federation, hyper: AllClientSaliency) -> Algorithm:
@@ -63,10 +67,7 @@ def _all_client_saliency(
     among = masks.prunable(federation.kinds, masks.SCOPES["kernels"])
     prunable, union = sum(masks.prunable_sizes(federation.params, among)), hyper.merge == "union"
     kept = (schedules.round_kept if union else schedules.floor_kept)(prunable, hyper.sparsity)
-    if kept < 1:
-        raise errors.UsageError(
-            f"--sparsity = {hyper.sparsity} leaves none of {prunable} entries; allowed: at least 1"
-        )
+    check_some_kept(kept, prunable, hyper.sparsity)
 
     def top(scores):
         mask = topk.largest_global(scores, kept, among)

@@ -9,8 +9,8 @@ from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.config.cards.fedspa import FedSpa
 from fedjax_sparse.costs.counts import Report, sparse_message, training_work
+from fedjax_sparse.rounds.client_masks import moving_masks
 from fedjax_sparse.rounds.masked_averaging import masked_gradient
-from fedjax_sparse.rounds.moving_masks import moving_masks
 from fedjax_sparse.rounds.part_averaging import under_mask
 from fedjax_sparse.server import aggregation
 from fedjax_sparse.server.optimizer import step_along

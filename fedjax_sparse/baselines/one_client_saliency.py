@@ -5,16 +5,14 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from fedjax_sparse import errors, trees
+from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import take_batch
 from fedjax_sparse.config.cards.one_client_saliency import OneClientSaliency
 from fedjax_sparse.costs.counts import dense_message, sparse_message
 from fedjax_sparse.rounds.masked_averaging import averaging_under_a_mask
-from fedjax_sparse.rounds.scored_mask import score_on_batch
+from fedjax_sparse.rounds.scored_mask import GRASP_PASSES, check_some_kept, score_on_batch
 from fedjax_sparse.sparsity import masks, saliency, schedules, topk
 from fedjax_sparse.types import Algorithm, Batch, Client, Cohort, Federation, Metrics, Work
-
-GRASP_PASSES = 3  # a gradient of a gradient costs about three gradients; both share the first
 
 
 def snip(federation: Federation, hyper: OneClientSaliency) -> Algorithm:
@@ -61,10 +59,7 @@ def _one_client_saliency(
     among = masks.prunable(federation.kinds, masks.SCOPES[hyper.scope])
     prunable = sum(masks.prunable_sizes(federation.params, among))
     kept = schedules.round_kept(prunable, hyper.sparsity)
-    if kept < 1:
-        raise errors.UsageError(
-            f"--sparsity = {hyper.sparsity} leaves none of {prunable} entries; allowed: at least 1"
-        )
+    check_some_kept(kept, prunable, hyper.sparsity)
     whole = trees.size(federation.params) + federation.stats_size
     live = jnp.asarray(trees.sizes(federation.params), jnp.int32)
     loss = federation.loss_of(None, train=hyper.saliency_mode == "train")

@@ -211,6 +211,13 @@ def step_batch(client: Client, plan: Plan, j: jax.Array | int, key: jax.Array) -
     return take_batch(client, plan, rows, j, jax.random.fold_in(step_key, j))
 
 
+def random_batch(client: Client, plan: Plan, key: jax.Array) -> Batch:
+    """A minibatch that is drawn from all examples of the client, as the first one of a new pass."""
+    order_key, batch_key = jax.random.split(key)
+    one_pass = plan._replace(epochs=1, steps=None, passes=1)
+    return take_batch(client, one_pass, shuffled_rows(client, one_pass, order_key), 0, batch_key)
+
+
 def client_sgd(
     learning_rate: jax.Array | float,
     *,

@@ -9,13 +9,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedjax_sparse import trees
-from fedjax_sparse.clients.local_training import Plan, shuffled_rows, take_batch
+from fedjax_sparse import errors, trees
+from fedjax_sparse.clients.local_training import Plan, random_batch
 from fedjax_sparse.costs.counts import dense_message
 from fedjax_sparse.sparsity import masks, saliency
 from fedjax_sparse.types import Batch, Client, Federation, Message, Metrics, PyTree, Ranking, Variables, Work
 
 Score = Callable[[Variables, Batch], PyTree]
+
+GRASP_PASSES = 3  # a gradient of a gradient costs about three gradients; both share the first
 
 
 class Scoring(NamedTuple):
@@ -36,6 +38,14 @@ class Scoring(NamedTuple):
     say: Callable[[PyTree, Client], PyTree]
     select: Callable[[PyTree], tuple[PyTree, Ranking | None]]
     upload: Callable[[jax.Array], Message]
+
+
+def check_some_kept(kept: int, prunable: int, sparsity: float) -> None:
+    """Refuses a mask of nothing: raises `UsageError` where a `sparsity` leaves none of so many entries."""
+    if kept < 1:
+        raise errors.UsageError(
+            f"--sparsity = {sparsity} leaves none of {prunable} entries; allowed: at least 1"
+        )
 
 
 def score_on_batch(loss: Callable, score: Callable, among: PyTree) -> Score:
@@ -89,9 +99,7 @@ def mean_score(
 
     def add_one(i, carry):
         total, examples = carry
-        order_key, batch_key = jax.random.split(jax.random.fold_in(key, i))
-        one_pass = plan._replace(passes=1)
-        batch = take_batch(client, one_pass, shuffled_rows(client, one_pass, order_key), 0, batch_key)
+        batch = random_batch(client, plan, jax.random.fold_in(key, i))
         scores = score(variables, batch)
         return trees.add(total, scores), examples + jnp.sum(batch.mask, dtype=jnp.int32)
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_sparse.clients.local_training import make_gradient, shuffled_rows, take_batch
+from fedjax_sparse.clients.local_training import make_gradient, random_batch
 from fedjax_sparse.sparsity import allocation, masks, saliency, schedules, topk
 from fedjax_sparse.types import Client, Federation, PyTree, Variables
 
@@ -60,9 +60,7 @@ def moving_masks(federation: Federation, sparsity: float, fraction: float, growt
 
 def _gradient_size(federation: Federation, variables: Variables, client: Client, key: jax.Array) -> PyTree:
     """|gradient| on one batch that is drawn from all examples of the client."""
-    order_key, batch_key = jax.random.split(key)
-    one_pass = federation.plan._replace(epochs=1, steps=None, passes=1)
-    batch = take_batch(client, one_pass, shuffled_rows(client, one_pass, order_key), 0, batch_key)
+    batch = random_batch(client, federation.plan, key)
     _, _, grads = make_gradient(federation.loss_of(None, train=False))(variables, batch)
     return jax.tree.map(jnp.abs, grads)
 
