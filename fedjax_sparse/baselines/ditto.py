@@ -1,7 +1,5 @@
 """Ditto: federated averaging for the server, and beside it a personal model of each client, pulled towards it."""
 
-from typing import NamedTuple
-
 import jax.numpy as jnp
 
 from fedjax_sparse import trees
@@ -9,15 +7,8 @@ from fedjax_sparse.clients.local_training import identity, in_sequence, make_gra
 from fedjax_sparse.clients.proximal import pulled_to
 from fedjax_sparse.config.cards.ditto import Ditto
 from fedjax_sparse.costs.counts import Report, dense_message, training_work
-from fedjax_sparse.server.optimizer import server_step, weighted_step
-from fedjax_sparse.types import Algorithm, Federation, Metrics, PyTree, State, Variables
-
-
-class Server(NamedTuple):
-    """The server's model and the state of its optimiser."""
-
-    variables: Variables
-    opt: PyTree
+from fedjax_sparse.server.optimizer import Server, server_step, weighted_step
+from fedjax_sparse.types import Algorithm, Federation, Metrics, State
 
 
 def ditto(federation: Federation, hyper: Ditto) -> Algorithm:

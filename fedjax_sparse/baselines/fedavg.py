@@ -1,7 +1,5 @@
 """Federated averaging, with any server optimiser (FedAvgM, FedAdagrad, FedAdam, FedYogi) and with a proximal term."""
 
-from typing import NamedTuple
-
 import jax.numpy as jnp
 import optax
 
@@ -12,15 +10,8 @@ from fedjax_sparse.clients.state_store import no_client_state
 from fedjax_sparse.config.cards.fedavg import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedProx, FedYogi
 from fedjax_sparse.costs.counts import Report, dense_message, training_work
 from fedjax_sparse.server import fedopt
-from fedjax_sparse.server.optimizer import server_step, weighted_step
-from fedjax_sparse.types import Algorithm, Federation, Metrics, PyTree, State, Variables
-
-
-class Server(NamedTuple):
-    """The server's model and the state of its optimiser."""
-
-    variables: Variables
-    opt: PyTree
+from fedjax_sparse.server.optimizer import Server, server_step, weighted_step
+from fedjax_sparse.types import Algorithm, Federation, Metrics, State
 
 
 def fedavg(federation: Federation, hyper: FedAvg) -> Algorithm:
@@ -107,13 +98,21 @@ def fedadagrad(federation: Federation, hyper: FedAdagrad) -> Algorithm:
 
 
 def fedadam(federation: Federation, hyper: FedAdam) -> Algorithm:
-    """FedAvg whose server runs Adam, without bias correction in the paper; see `fedadagrad`."""
+    """FedAvg whose server runs Adam, without bias correction in the paper; see `fedadagrad`, also for the codes.
+
+    References:
+        Reddi et al., Adaptive Federated Optimization (arXiv 2003.00295).
+    """
     name = _variant("adam", hyper.variant)
     return _with_server(federation, fedopt.make(name, hyper.eta, hyper.b1, hyper.b2, hyper.tau))
 
 
 def fedyogi(federation: Federation, hyper: FedYogi) -> Algorithm:
-    """FedAvg whose server runs Yogi, whose v grows and falls by as much; see `fedadagrad`."""
+    """FedAvg whose server runs Yogi, whose v grows and falls by as much; see `fedadagrad`, also for the codes.
+
+    References:
+        Reddi et al., Adaptive Federated Optimization (arXiv 2003.00295).
+    """
     name = _variant("yogi", hyper.variant)
     return _with_server(federation, fedopt.make(name, hyper.eta, hyper.b1, hyper.b2, hyper.tau))
 

@@ -1,7 +1,5 @@
 """FedSpa: a dense server, of whose model each client trains its own sparse part under a mask that moves."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 
@@ -13,16 +11,9 @@ from fedjax_sparse.rounds.client_masks import moving_masks
 from fedjax_sparse.rounds.masked_averaging import masked_gradient
 from fedjax_sparse.rounds.part_averaging import under_mask
 from fedjax_sparse.server import aggregation
-from fedjax_sparse.server.optimizer import step_along
+from fedjax_sparse.server.optimizer import Server, step_along
 from fedjax_sparse.sparsity import regrow
-from fedjax_sparse.types import Algorithm, Declared, Federation, Metrics, PyTree, State, Variables
-
-
-class Server(NamedTuple):
-    """The server's dense model and the state of its optimiser."""
-
-    variables: Variables
-    opt: PyTree
+from fedjax_sparse.types import Algorithm, Declared, Federation, Metrics, State
 
 
 def fedspa(federation: Federation, hyper: FedSpa) -> Algorithm:

@@ -1,5 +1,7 @@
 """The server's step on the mean of what clients sent."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -7,6 +9,13 @@ import optax
 from fedjax_sparse import trees
 from fedjax_sparse.server import aggregation
 from fedjax_sparse.types import PyTree, Variables
+
+
+class Server(NamedTuple):
+    """A server that keeps no more than its model and the state of its optimiser."""
+
+    variables: Variables
+    opt: PyTree
 
 
 def server_step(
