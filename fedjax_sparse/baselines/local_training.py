@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.config.cards.local_training import LocalTraining
-from fedjax_sparse.costs.counts import Report, dense_message, training_work
+from fedjax_sparse.costs.counts import Report, nothing_sent, training_work
 from fedjax_sparse.types import Algorithm, Federation, Metrics, State
 
 
@@ -43,7 +43,7 @@ def local_training(federation: Federation, hyper: LocalTraining) -> Algorithm:
     def round_fn(state, cohort, t, key):
         total, models, report = federation.over_clients(work, t, state.client, cohort, key)
         mean = trees.add_scaled(state.server, 1 / federation.population, total)
-        nothing = dense_message(0, jnp.zeros_like(cohort.present))
+        nothing = nothing_sent(cohort.present)
         return State(mean, models), Metrics(nothing, nothing, report.work, report.loss, {})
 
     def model(mean, own):
