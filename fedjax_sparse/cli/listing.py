@@ -22,10 +22,16 @@ def _algorithm(name: str) -> dict[str, Any]:
         entry = registry.entry(name)
     except errors.UsageError as error:  # of another package, which must not hide all others
         return {"name": name, "description": f"cannot be used: {error}"}
+    title, year = registry.paper(entry)
     return {
         "name": name,
         "description": entry.summary + (f" ({entry.status})" if entry.status else ""),
         "system": entry.system,
+        "paper": title,
+        "year": year,
+        "state": entry.state,
+        "up": entry.up,
+        "down": entry.down,
         "sparse": entry.sparse,
         "reconstructed": entry.reconstructed,
         "reconstructed_options": entry.reconstructed_options,

@@ -41,6 +41,9 @@ class Entry:
         follows_length: Whether its rounds depend on how many there are, so that a run cannot be made longer afterwards.
             None if that is not stated, which also forbids it.
         communicates: Whether anything is ever sent.
+        state: Where what it keeps from round to round lives. None if that is not stated.
+        up: What a client sends in a round, in words. None if that is not stated.
+        down: What a client is sent in a round, in words. None if that is not stated.
     """
 
     name: str
@@ -57,6 +60,9 @@ class Entry:
     unused: tuple[str, ...] = ()
     follows_length: bool | None = False
     communicates: bool = True
+    state: Literal["server", "clients", "both"] | None = None
+    up: str | None = None
+    down: str | None = None
 
     @property
     def sets_its_steps(self) -> bool:

@@ -94,3 +94,14 @@ def bibtex(entry: Entry) -> str:
     """The references of an algorithm, as BibTeX."""
     records = bibliography()
     return "\n\n".join(records.get(reference, reference) for reference in entry.references)
+
+
+def paper(entry: Entry) -> tuple[str | None, int | None]:
+    """Title and year of the paper of an algorithm, its first reference; None where that does not state them."""
+    record = bibtex(entry).split("\n\n")[0]
+    title = re.search(r"\btitle\s*=\s*\{(.+?)\},?\s*(?:\n|\}$)", record, re.DOTALL)
+    year = re.search(r"\byear\s*=\s*\{?(\d{4})", record)
+    return (
+        " ".join(re.sub(r"[{}]", "", title[1]).split()) if title else None,
+        int(year[1]) if year else None,
+    )

@@ -279,6 +279,13 @@ def costs_equal_a_recount(subject: Subject) -> None:
         assert prices.message_bytes(message, "smallest", 8) <= dense_bytes
 
 
+def says_where_its_state_lives(subject: Subject) -> None:
+    """At the server, at the clients, or at both, if it says so."""
+    server, clients = (bool(jax.tree.leaves(part)) for part in subject.start)
+    lives = {(True, False): "server", (False, True): "clients", (True, True): "both"}
+    assert registry.entry(subject.name).state in (None, lives.get((server, clients)))
+
+
 def says_whether_rounds_depend_on_the_length(subject: Subject) -> None:
     """If at all; traced for two lengths: the same program, and tables of which one begins as the other."""
     (one, short), (other, long) = _round_of(subject.name, 1009), _round_of(subject.name, 2003)
@@ -320,5 +327,6 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     what_is_declared_sparse_is_sparse_after_every_round,
     what_is_declared_of_uploads_is_sent,
     costs_equal_a_recount,
+    says_where_its_state_lives,
     says_whether_rounds_depend_on_the_length,
 )

@@ -265,6 +265,19 @@ def test_the_list_of_models_names_their_options(capsys):
     assert rows["gru"]["task"] == "text"
 
 
+def test_the_list_of_algorithms_names_papers_states_and_messages(capsys):
+    assert commands.main(["list", "algorithms", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert all(row["paper"] and row["year"] > 1990 for row in rows.values())
+    assert (
+        rows["ef-signsgd"]["paper"] == "Error Feedback Fixes SignSGD and other Gradient Compression Schemes"
+    )
+    said = [rows["dispfl"][key] for key in ("year", "state", "up")]
+    assert said == [2022, "clients", "its living entries, and its mask"]
+    for name, row in rows.items():
+        assert "nothing" not in (row["up"], row["down"]) or not registry.entry(name).communicates
+
+
 def test_the_list_says_what_is_reconstructed(capsys):
     assert commands.main(["list", "algorithms"]) == 0
     said = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}

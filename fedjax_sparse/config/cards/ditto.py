@@ -33,5 +33,8 @@ ENTRIES = (
         hyperparameters=Ditto,
         system="Ditto",
         references=("li2021ditto",),
+        state="both",
+        up="the model",
+        down="the model",
     ),
 )

@@ -27,6 +27,9 @@ ENTRIES = (
         hyperparameters=EFSignSGD,
         system="EF-signSGD",
         references=("karimireddy2019error",),
+        state="both",
+        up="the signs of its update, and a scale for each tensor",
+        down="the model",
         overrides={"weighting": "uniform"},
     ),
 )

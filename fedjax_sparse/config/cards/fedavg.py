@@ -82,6 +82,9 @@ ENTRIES = (
         hyperparameters=FedAvg,
         system="FedAvg",
         references=("mcmahan2017fedavg", "reddi2021adaptive"),
+        state="server",
+        up="the model",
+        down="the model",
     ),
     Entry(
         name="fedprox",
@@ -90,6 +93,9 @@ ENTRIES = (
         hyperparameters=FedProx,
         system="FedProx",
         references=("li2020fedprox",),
+        state="server",
+        up="the model",
+        down="the model",
     ),
     Entry(
         name="fedavgm",
@@ -98,6 +104,9 @@ ENTRIES = (
         hyperparameters=FedAvgM,
         system="FedAvg",
         references=("hsu2019measuring",),
+        state="server",
+        up="the model",
+        down="the model",
         unused=SERVER_OPTIMIZER,
     ),
     Entry(
@@ -107,6 +116,9 @@ ENTRIES = (
         hyperparameters=FedAdagrad,
         system="FedOpt",
         references=("reddi2021adaptive",),
+        state="server",
+        up="the model",
+        down="the model",
         unused=SERVER_OPTIMIZER,
     ),
     Entry(
@@ -116,6 +128,9 @@ ENTRIES = (
         hyperparameters=FedAdam,
         system="FedOpt",
         references=("reddi2021adaptive",),
+        state="server",
+        up="the model",
+        down="the model",
         unused=SERVER_OPTIMIZER,
     ),
     Entry(
@@ -125,6 +140,9 @@ ENTRIES = (
         hyperparameters=FedYogi,
         system="FedOpt",
         references=("reddi2021adaptive",),
+        state="server",
+        up="the model",
+        down="the model",
         unused=SERVER_OPTIMIZER,
     ),
 )

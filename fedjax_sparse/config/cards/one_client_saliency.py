@@ -37,6 +37,9 @@ ENTRIES = (
         hyperparameters=OneClientSaliency,
         system="SNIP",
         references=("lee2019snip", "stripelis2022fedsparsify"),
+        state="server",
+        up="saliencies of one client once, then the model's living entries",
+        down="the mask once, then the model's living entries",
         sparse=("server", "deployed"),
     ),
     Entry(
@@ -46,6 +49,9 @@ ENTRIES = (
         hyperparameters=OneClientSaliency,
         system="GraSP",
         references=("wang2020grasp", "stripelis2022fedsparsify"),
+        state="server",
+        up="saliencies of one client once, then the model's living entries",
+        down="the mask once, then the model's living entries",
         sparse=("server", "deployed"),
     ),
 )

@@ -32,5 +32,8 @@ ENTRIES = (
         hyperparameters=QSGD,
         system="QSGD",
         references=("alistarh2017qsgd",),
+        state="server",
+        up="its update in a few levels, coded",
+        down="the model",
     ),
 )

@@ -36,6 +36,9 @@ ENTRIES = (
         hyperparameters=RandomK,
         system="Random-k",
         references=("stich2018sparsified",),
+        state="both",
+        up="random entries of its update, and where they are or a seed",
+        down="the model",
         sparse=("upload",),
     ),
 )

@@ -69,6 +69,9 @@ ENTRIES = (
         system="SalientGrads",
         role="system",
         references=("ohib2023salientgrads",),
+        state="server",
+        up="saliencies once, then the model's living entries",
+        down="the model and the mask once, then the model's living entries",
         sparse=("server", "deployed"),
     ),
     Entry(
@@ -79,6 +82,9 @@ ENTRIES = (
         system="SalientGrads",
         role="system",
         references=("ohib2024ssfl", "ohib2023salientgrads"),
+        state="server",
+        up="saliencies once, then the model's living entries",
+        down="the model and the mask once, then the model's living entries",
         sparse=("server", "deployed"),
     ),
 )

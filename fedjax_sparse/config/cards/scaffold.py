@@ -38,6 +38,9 @@ ENTRIES = (
         hyperparameters=Scaffold,
         system="SCAFFOLD",
         references=("karimireddy2020scaffold",),
+        state="both",
+        up="the model and a control variate",
+        down="the model and a control variate",
         overrides={"weighting": "uniform"},
     ),
 )

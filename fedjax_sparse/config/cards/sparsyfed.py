@@ -110,6 +110,9 @@ ENTRIES = (
         system="SparsyFed",
         role="system",
         references=("guastella2025sparsyfed", "schwarz2021powerpropagation", "raihan2020swat"),
+        state="server",
+        up="the entries that survive, and where they are",
+        down="the model's living entries, and where they are",
         sparse=("upload", "deployed"),
         reconstructed_options=("--beta spectral",),
         overrides={"client_lr": 0.5},  # the paper's: small parameters move slowly
@@ -121,6 +124,9 @@ ENTRIES = (
         hyperparameters=TopKWeights,
         system="SparsyFed",
         references=("guastella2025sparsyfed",),
+        state="server",
+        up="the entries that survive, and where they are",
+        down="the model's living entries, and where they are",
         sparse=("upload", "deployed"),
     ),
     Entry(
@@ -130,6 +136,9 @@ ENTRIES = (
         hyperparameters=FixedMask,
         system="SparsyFed",
         references=("guastella2025sparsyfed",),
+        state="server",
+        up="the entries that survive, and where they are",
+        down="the model's living entries, and where they are",
         sparse=("upload", "deployed"),
     ),
 )

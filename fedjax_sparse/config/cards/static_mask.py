@@ -41,6 +41,9 @@ ENTRIES = (
         hyperparameters=StaticMask,
         system="Static masks",
         references=("evci2020rigl",),
+        state="server",
+        up="the model's living entries",
+        down="the model's living entries",
         sparse=("server", "deployed"),
     ),
     Entry(
@@ -50,6 +53,9 @@ ENTRIES = (
         hyperparameters=StaticERK,
         system="Static masks",
         references=("evci2020rigl",),
+        state="server",
+        up="the model's living entries",
+        down="the model's living entries",
         sparse=("server", "deployed"),
     ),
 )
