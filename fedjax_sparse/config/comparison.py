@@ -38,6 +38,7 @@ from fedjax_sparse.config.options import (
 )
 from fedjax_sparse.config.run_config import RunConfig
 
+FILE = "comparison.toml"  # in the folder of a comparison
 MOST_RUNS = 1000
 SPARSITIES = Option(
     "sparsities",

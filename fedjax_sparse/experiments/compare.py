@@ -17,7 +17,7 @@ import tomli_w
 
 from fedjax_sparse.config import comparison as comparisons
 from fedjax_sparse.config import run_config
-from fedjax_sparse.config.comparison import Case, Comparison
+from fedjax_sparse.config.comparison import FILE, Case, Comparison
 from fedjax_sparse.costs.units import human_bytes
 from fedjax_sparse.errors import RunError, UsageError
 from fedjax_sparse.experiments import building, interrupts, resuming, runs
@@ -32,7 +32,6 @@ from fedjax_sparse.results import comparison_table as results
 from fedjax_sparse.results.comparison_table import Outcome
 from fedjax_sparse.simulation import programs
 
-FILE = "comparison.toml"
 CHECKPOINTS = 4  # of a seed at most: the last two, the best, and the one being written
 
 

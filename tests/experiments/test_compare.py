@@ -122,6 +122,11 @@ def test_a_comparison_has_one_writer(whole, monkeypatch, capsys):
     assert "is in use by process" in capsys.readouterr().err
 
 
+def test_resume_says_how_a_comparison_goes_on(whole, capsys):
+    assert main(["resume", str(whole)]) == 2
+    assert f"go on with fedjax-sparse compare --config {whole / 'comparison.toml'}" in capsys.readouterr().err
+
+
 def test_what_would_not_fit_the_disk_is_refused_with_its_size(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(compare, "_state_bytes", lambda case: 10**15)
     assert compared(tmp_path / "out") == 2
