@@ -209,6 +209,8 @@ class Federation(NamedTuple):
         server_optimizer: An optax transformation, fed with minus the mean client step.
         params: ShapeDtypeStructs of the model's parameters.
         kinds: "kernel", "bias", "norm" or "embedding" for each parameter leaf.
+        uses: How often an example uses each entry of a leaf, see `fedjax_sparse.models.model.Model`; Python ints.
+        input_grad: Whether back-propagation needs the gradient of the leaf's input; Python bools.
         stats_size: Scalars of model statistics that travel with the parameters.
         rounds: T, the length of the run, for schedules.
         population: N.
@@ -229,6 +231,8 @@ class Federation(NamedTuple):
     server_optimizer: optax.GradientTransformation
     params: PyTree
     kinds: PyTree
+    uses: PyTree
+    input_grad: PyTree
     stats_size: int
     rounds: int
     population: int

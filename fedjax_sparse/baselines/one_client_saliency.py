@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sparse import trees
+from fedjax_sparse.clients.executor import those_at
 from fedjax_sparse.clients.local_training import take_batch
 from fedjax_sparse.config.cards.one_client_saliency import OneClientSaliency
 from fedjax_sparse.costs.counts import dense_message, sparse_message
 from fedjax_sparse.rounds.masked_averaging import averaging_under_a_mask
 from fedjax_sparse.rounds.scored_mask import GRASP_PASSES, check_some_kept, score_on_batch
 from fedjax_sparse.sparsity import masks, saliency, schedules, topk
-from fedjax_sparse.types import Algorithm, Batch, Client, Cohort, Federation, Metrics, Work
+from fedjax_sparse.types import Algorithm, Batch, Client, Federation, Metrics, Work
 
 
 def snip(federation: Federation, hyper: OneClientSaliency) -> Algorithm:
@@ -73,7 +74,9 @@ def _one_client_saliency(
     def find_mask(variables, cohort, key):
         choice_key, work_key = jax.random.split(key)
         chosen = jax.random.randint(choice_key, (), 0, cohort.id.shape[0])
-        scores, _, done = federation.over_clients(work, variables, (), alone(cohort, chosen), work_key)
+        scores, _, done = federation.over_clients(
+            work, variables, (), those_at(cohort, chosen[None]), work_key
+        )
         mask = topk.largest_global(scores, kept, among)
         if hyper.keep_ties:
             mask = masks.with_ties(mask, scores, among, layerwise=False)
@@ -94,11 +97,3 @@ def first_batch(federation: Federation, client: Client, key: jax.Array) -> Batch
     plan = federation.plan._replace(passes=1)
     rows = jnp.pad(client.index, (0, -client.index.shape[0] % plan.batch_size))[None]
     return take_batch(client, plan, rows, 0, key)
-
-
-def alone(cohort: Cohort, place: jax.Array) -> Cohort:
-    """The cohort of the one client at this place."""
-    rows = jax.tree.map(
-        lambda leaf: leaf[place][None], (cohort.id, cohort.weight, cohort.index, cohort.count)
-    )
-    return Cohort(*rows, pool=cohort.pool, population=cohort.population)

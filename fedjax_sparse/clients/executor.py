@@ -49,6 +49,12 @@ def make_over_clients(chunk: int | None = None, mesh: Mesh | None = None) -> Ove
     return over_clients
 
 
+def those_at(cohort: Cohort, places: jax.Array) -> Cohort:
+    """The cohort of the clients at these places, i32[n]."""
+    rows = jax.tree.map(lambda leaf: leaf[places], (cohort.id, cohort.weight, cohort.index, cohort.count))
+    return Cohort(*rows, pool=cohort.pool, population=cohort.population)
+
+
 class _Rows(NamedTuple):
     """What differs between the places of a cohort; each field has a leading axis over them."""
 

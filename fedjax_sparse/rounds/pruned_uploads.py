@@ -1,5 +1,6 @@
 """Clients train, prune what they send, and the server averages the survivors: the round of SparsyFed and its rivals."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -149,7 +150,8 @@ def _client_work(
     log_masks: bool,
 ) -> Callable:
     """A client's part of the round: it trains, prunes and sends. What `over_clients` runs, see there."""
-    loss = activations.with_pruned_activations(federation.loss, local.pruned, local.floor, local.counting)
+    limit = functools.partial(activations.threshold, floor=local.floor, counting=local.counting)
+    loss = activations.with_pruned_activations(federation.loss, local.pruned, limit)
 
     def work(shared, client_state, client, key):
         server, t = shared

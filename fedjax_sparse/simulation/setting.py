@@ -151,6 +151,8 @@ def make_setting(
         server_optimizer=make_server_optimizer(server),
         params=variables.params,
         kinds=model.kinds,
+        uses=model.uses,
+        input_grad=model.input_grad,
         stats_size=trees.size(variables.stats),
         rounds=training.rounds,
         population=len(sizes),

@@ -23,6 +23,7 @@ from fedjax_sparse import trees
 from fedjax_sparse.models.layers import DEFAULT, Ops
 from fedjax_sparse.sparsity import topk
 from fedjax_sparse.sparsity.schedules import exact
+from fedjax_sparse.sparsity.shares import ceil_share
 from fedjax_sparse.types import Batch, PyTree, Variables
 
 UNSET = -1.0  # below every threshold
@@ -66,22 +67,20 @@ def forget(variables: Variables) -> Variables:
 
 
 def with_pruned_activations(
-    loss: Callable, names: Collection[str], floor: float, counting: str = "exact"
+    loss: Callable, names: Collection[str], limit: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 ) -> Callable:
     """(variables, batch) -> (mean loss, new stats), where `stats` are `Remembered`.
 
     Args:
         loss: (variables, batch, ops) -> (mean loss, new stats), as in `Federation`.
         names: Kernels of the layers whose inputs are pruned.
-        floor: Fraction of the inputs that is kept at least, in (0, 1].
-        counting: One of `COUNTINGS`.
+        limit: (input, kernel, present) -> the magnitude that an input must have to count, such as `threshold`.
     """
-    limit = functools.partial(threshold, floor=floor, counting=counting)
 
     def pruned_loss(variables: Variables, batch: Batch):
         stats, thresholds = variables.stats
         seen = dict(thresholds)
-        ops = _pruning_ops(names, functools.partial(limit, present=batch.mask), seen)
+        ops = _pruning_ops(names, lambda x, kernel: limit(x, kernel, batch.mask), seen)
         value, stats = loss(Variables(variables.params, stats), batch, ops=ops)
         return value, Remembered(stats, seen)
 
@@ -104,9 +103,20 @@ def threshold(
     count, per_example = jnp.sum(present, dtype=jnp.int32), x.size // x.shape[0]
     least = np.array([rule.floor(n * per_example, floor) for n in range(x.shape[0] + 1)], np.int32)
     k = rule.living(count * per_example, trees.count(kernel != 0), kernel.size)
-    magnitude = jnp.abs(x)
+    return _kth_of_present(x, jnp.maximum(k, jnp.asarray(least)[count]), present)
+
+
+def share_threshold(x: jax.Array, kernel: jax.Array, present: jax.Array, share: float) -> jax.Array:
+    """Like `threshold`, with k = ceil(share n) whatever the kernel's zeros."""
+    del kernel
+    per_example = x.size // x.shape[0]
+    ks = np.array([math.ceil(exact(share) * n * per_example) for n in range(x.shape[0] + 1)], np.int32)
+    return _kth_of_present(x, jnp.asarray(ks)[jnp.sum(present, dtype=jnp.int32)], present)
+
+
+def _kth_of_present(x: jax.Array, k: jax.Array, present: jax.Array) -> jax.Array:
     allowed = jnp.broadcast_to(present.reshape(-1, *(1,) * (x.ndim - 1)), x.shape)
-    return topk.kth_largest(magnitude, jnp.maximum(k, jnp.asarray(least)[count]), where=allowed)
+    return topk.kth_largest(jnp.abs(x), k, where=allowed)
 
 
 def _pruning_ops(
@@ -159,23 +169,6 @@ def _backward(op, saved, g):
 _pruned_in_backward.defvjp(_forward, _backward)
 
 
-def _ceil_share(total: jax.Array, part: jax.Array, whole: int) -> jax.Array:
-    """ceil(total part / whole), i32[], exactly: by long division, since the product may need more than 32 bits.
-
-    Args:
-        total: i32[], not negative.
-        part: i32[], at most `whole`.
-        whole: Below 2**30.
-    """
-    total, part = total.astype(jnp.uint32), part.astype(jnp.uint32)
-
-    quotient, rest = jnp.uint32(0), jnp.uint32(0)
-    for place in reversed(range(31)):  # unrolled: this is done in every local step
-        rest = 2 * rest + ((total >> place) & 1) * part
-        quotient, rest = 2 * quotient + rest // whole, rest % whole
-    return (quotient + (rest > 0)).astype(jnp.int32)
-
-
 def _ceil_share_in_float64(total: jax.Array, part: jax.Array, whole: int) -> jax.Array:
     """ceil(total (1 - (1 - part / whole))), i32[], each step rounded in float64, whatever precision is in use."""
     with jax.enable_x64(True):
@@ -185,6 +178,6 @@ def _ceil_share_in_float64(total: jax.Array, part: jax.Array, whole: int) -> jax
 
 
 COUNTINGS = {
-    "exact": Counting(_ceil_share, lambda total, share: math.ceil(exact(share) * total)),
+    "exact": Counting(ceil_share, lambda total, share: math.ceil(exact(share) * total)),
     "float64": Counting(_ceil_share_in_float64, lambda total, share: math.ceil(share * total)),
 }

@@ -104,14 +104,10 @@ def test_the_floor_is_a_decimal_number():
     assert kept(x, kernel_with_zeros(999, 1000), floor=0.07).sum() == 7  # 0.07 * 100 is 7.000000000000001
 
 
-CEIL_SHARE = jax.jit(activations._ceil_share)
-
-
-@given(st.integers(0, 2**31 - 1), st.integers(1, 2**30 - 1), st.floats(0, 1))
-def test_counts_are_exact(total, whole, share):
-    part = int(share * whole)
-    found = CEIL_SHARE(np.int32(total), np.int32(part), np.uint32(whole))
-    assert int(found) == -(-total * part // whole)
+def test_a_share_counts_what_is_there():
+    x, present = np.arange(1, 101, dtype=np.float32).reshape(10, 10), jnp.arange(10) < 7
+    limit = activations.share_threshold(x, jnp.ones(3), present, 0.07)
+    assert limit == 70 - 5 + 1  # the fifth of 70, as 4.9 is rounded up
 
 
 def dense(x, kernel):
@@ -230,7 +226,8 @@ def parameters(zeros: bool) -> dict[str, jax.Array]:
 
 def run(params, cached):
     """Statistics after each of three batches, and the gradients."""
-    gradient = jax.jit(make_gradient(activations.with_pruned_activations(loss, ["conv", "dense"], 1e-7)))
+    limit = functools.partial(activations.threshold, floor=1e-7)
+    gradient = jax.jit(make_gradient(activations.with_pruned_activations(loss, ["conv", "dense"], limit)))
     variables = activations.remember(Variables(params, jnp.int32(0)), cached)
     history, gradients = [], []
     for batch in batches(3):
