@@ -1,0 +1,31 @@
+"""FedTiny: name, references and hyper-parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fedjax_sparse.config.cards.rigl import MovingMask
+from fedjax_sparse.config.entry import Entry
+from fedjax_sparse.config.options import option
+
+
+@dataclass(frozen=True)
+class FedTiny(MovingMask):
+    """FedTiny: the server moves the mask by the mean of the clients' gradients."""
+
+    progressive: bool = option(
+        False, "clients send only their largest gradients outside the mask, as many as may grow", paper="yes"
+    )
+
+
+ENTRIES = (
+    Entry(
+        name="fedtiny",
+        summary="the server drops the smallest mean weights and grows those of largest mean gradient",
+        factory="fedjax_sparse.baselines.fedtiny:fedtiny",
+        hyperparameters=FedTiny,
+        system="FedTiny",
+        references=("huang2023fedtiny",),
+        sparse=("server", "deployed"),
+    ),
+)
