@@ -10,8 +10,9 @@ import numpy as np
 
 from fedjax_sparse import errors, trees
 from fedjax_sparse.clients.executor import those_at
-from fedjax_sparse.clients.local_training import make_gradient
-from fedjax_sparse.config.cards.flash import Flash, FlashJMWST
+from fedjax_sparse.clients.local_training import identity, make_gradient
+from fedjax_sparse.config.cards.flash import FirstStage, Flash, FlashJMWST
+from fedjax_sparse.config.cards.sparsyfed import PrunedUploads
 from fedjax_sparse.costs.counts import Report, sparse_message, training_work
 from fedjax_sparse.rounds.masked_averaging import averaging_under_a_mask, masked_gradient
 from fedjax_sparse.rounds.moving_mask import (
@@ -24,6 +25,7 @@ from fedjax_sparse.rounds.moving_mask import (
     under,
     upload,
 )
+from fedjax_sparse.rounds.pruned_uploads import LocalRules, in_some_upload, pruned_uploads
 from fedjax_sparse.server.optimizer import server_step, weighted_step
 from fedjax_sparse.sparsity import masks, saliency, schedules, topk
 from fedjax_sparse.sparsity.shares import apportion, ceil_share, floor_share
@@ -56,12 +58,48 @@ def flash(federation: Federation, hyper: Flash) -> Algorithm:
     prunes convolutions only (`prune_layers`). Its mean is unweighted, and its rate falls from 0.1 to 0.001 over 1000
     rounds whatever their number (`--lr-schedule`).
 
+    `version` "sparsyfed" is what SparsyFed's code compares itself with: every round, clients train what they receive as
+    non-zero (in round 1 everything) and send their N - round(s N) largest weights; after round 1 the server keeps of
+    each layer the floor(mean count) largest mean weights. Weights stay as trained, means are weighted by examples
+    (`--weighting examples`), and densities are not scaled to d. There, what is zero at the start is never trained
+    (`freeze_zeros`), biases included.
+
     References:
         Babakniya et al., Revisiting Sparsity Hunting in Federated Learning: Why does Sparsity Consensus Matter?
         (Transactions on Machine Learning Research, 2023).
     """
+    if hyper.version == "sparsyfed":
+        return _as_sparsyfed_has_it(federation, hyper)
     stage = _first_stage(federation, hyper)
     return averaging_under_a_mask(federation, stage.find_mask, stage.kept, stage.among, exact=False)
+
+
+def _as_sparsyfed_has_it(federation: Federation, hyper: Flash) -> Algorithm:
+    """Top-K uploads under what was received, and one pruning of each layer by the server."""
+    among = masks.prunable(federation.kinds, masks.SCOPES["kernels"])
+    trained = masks.prunable(federation.kinds, masks.SCOPES["all" if hyper.freeze_zeros else "kernels"])
+
+    def project(received):
+        return functools.partial(masks.apply, masks.nonzero(received, trained))
+
+    def merged(params, votes, present, t):
+        union = in_some_upload(params, votes, present, t)
+        counts = jnp.stack([jnp.sum(vote) for vote in jax.tree.leaves(votes)])
+        mean = counts // jnp.maximum(jnp.sum(present, dtype=jnp.int32), 1)
+        return jax.lax.cond(
+            (t == 1) & jnp.any(present),
+            lambda: topk.largest_per_leaf(saliency.magnitude(params), mean, among, union),
+            lambda: union,
+        )
+
+    local = LocalRules(
+        start=identity,
+        exponents=lambda params: jax.tree.map(lambda leaf: 1.0, params),
+        project=project,
+        weight_gradient=lambda live: live,
+        merged=merged,
+    )
+    return pruned_uploads(federation, PrunedUploads(sparsity=hyper.sparsity), local)
 
 
 def flash_jmwst(federation: Federation, hyper: FlashJMWST) -> Algorithm:
@@ -156,7 +194,7 @@ class _FirstStage(NamedTuple):
     scaled: Callable
 
 
-def _first_stage(federation: Federation, hyper: Flash) -> _FirstStage:
+def _first_stage(federation: Federation, hyper: FirstStage) -> _FirstStage:
     def is_pruned(kind, leaf):
         return kind == "kernel" and (hyper.prune_layers == "all" or len(leaf.shape) == 4)
 
@@ -275,7 +313,7 @@ def _prune_and_grow(
     return masks.union(left, grown)
 
 
-def _check(hyper: Flash, among: PyTree, counts: np.ndarray, chosen: np.ndarray, counted: int) -> None:
+def _check(hyper: FirstStage, among: PyTree, counts: np.ndarray, chosen: np.ndarray, counted: int) -> None:
     """Refuses models without what is to be pruned, layers left empty, and more entries than can be counted."""
     if not chosen.any():
         raise errors.UsageError(

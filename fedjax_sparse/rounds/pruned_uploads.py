@@ -45,8 +45,14 @@ class Server(NamedTuple):
     opt: PyTree
 
 
+def in_some_upload(params: PyTree, votes: PyTree, present: jax.Array, t: jax.Array) -> PyTree:
+    """The mask of what some client kept; everything where nobody came."""
+    del params, t
+    return aggregation.vote(votes, jnp.any(present).astype(jnp.int32))
+
+
 class LocalRules(NamedTuple):
-    """What distinguishes the members of the family, all of it at the clients.
+    """What distinguishes the members of the family, nearly all of it at the clients.
 
     Attributes:
         start: Initial weights -> the raw parameters that training starts from.
@@ -59,6 +65,7 @@ class LocalRules(NamedTuple):
         floor: Fraction of the inputs kept at least.
         counting: How that and the other fractions become counts.
         tiers: (first id beyond the tier, sparsity) of groups of clients; empty where all have the same.
+        merged: (mean parameters, how many clients kept each entry, bool[C] who came, t) -> what the server keeps.
     """
 
     start: Callable[[PyTree], PyTree]
@@ -70,6 +77,7 @@ class LocalRules(NamedTuple):
     floor: float = 1.0
     counting: str = "exact"
     tiers: tuple[tuple[int, float], ...] = ()
+    merged: Callable[[PyTree, PyTree, jax.Array, jax.Array], PyTree] = in_some_upload
 
 
 class Log(NamedTuple):
@@ -104,19 +112,18 @@ def pruned_uploads(federation: Federation, hyper: PrunedUploads, local: LocalRul
         params = local.start(variables.params)
         return Server(variables._replace(params=params), optimizer.init(params))
 
-    def merge(server, total, votes, cohort):
+    def merge(server, total, votes, cohort, t):
         variables, opt = server_step(optimizer, server.variables, server.opt, total, cohort.weight)
-        # Where nobody came, everything stays.
-        union = aggregation.vote(votes, jnp.any(cohort.present).astype(jnp.int32))
-        params = masks.apply(union, variables.params)
-        return Server(variables._replace(params=params), mask_moments(optimizer, opt, union))
+        mask = local.merged(variables.params, votes, cohort.present, t)
+        params = masks.apply(mask, variables.params)
+        return Server(variables._replace(params=params), mask_moments(optimizer, opt, mask))
 
     def round_fn(state, cohort, t, key):
         before = state.server
         (total, votes), client_states, log = federation.over_clients(
             work, (before, t), state.client, cohort, key
         )
-        after = merge(before, total, votes, cohort)
+        after = merge(before, total, votes, cohort, t)
         metrics = log.metrics | _server_metrics(before.variables, after.variables, among)
         if hyper.log_masks:
             metrics["mask_iou_pairs"] = consensus.iou_with_others(log.mask, cohort.present)

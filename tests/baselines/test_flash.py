@@ -93,6 +93,22 @@ def test_three_rounds_of_moving_masks_agree_with_the_twin(source):
         np.testing.assert_array_equal(metrics.down.values, living + DENSE)
 
 
+@pytest.mark.parametrize("fair", [True, False])
+def test_three_rounds_of_sparsyfeds_version_agree_with_the_twin(fair):
+    problem = problems.setting(local_epochs=3, weight_decay=0.01)
+    algorithm = toy.algorithm("flash", problem, sparsity=0.6, version="sparsyfed", freeze_zeros=not fair)
+    (server, *_), *after = problems.rounds_of(algorithm, problem, 3)
+    params = problems.leaves(server.variables.params)
+    for t, (server, *_) in enumerate(after, start=1):
+        cohort = problems.cohort(problem, t)
+        params = twin.comparison_round(
+            problems.gradient(problem), params, PRUNABLE, cohort, [toy.SIZES[k] for k in cohort], range(3),
+            first=t == 1, lr=0.1, sparsity=0.6, fair=fair, weight_decay=0.01,
+        )  # fmt: skip
+        problems.close(problems.leaves(server.variables.params), params)
+    assert params[0].any() == fair
+
+
 def test_a_perceptron_has_no_convolutions():
     with pytest.raises(errors.UsageError, match="none of this model's layers"):
         toy.algorithm("flash", toy.setting(), prune_layers="convolutions")

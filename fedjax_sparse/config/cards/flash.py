@@ -10,7 +10,7 @@ from fedjax_sparse.config.options import AT_LEAST_ONE, PROBABILITY, SPARSITY, Ra
 
 
 @dataclass(frozen=True)
-class Flash(Hyperparameters):
+class FirstStage(Hyperparameters):
     """FLASH: some clients find how dense each layer should be, before training."""
 
     sparsity: float = option(
@@ -34,7 +34,20 @@ class Flash(Hyperparameters):
 
 
 @dataclass(frozen=True)
-class FlashJMWST(Flash):
+class Flash(FirstStage):
+    """FLASH with one mask that stays (SPDST)."""
+
+    version: Literal["original", "sparsyfed"] = option(
+        "original",
+        "as published, or as SparsyFed's code has it: round 1 is the first stage, and no weight is drawn anew",
+    )
+    freeze_zeros: bool = option(
+        False, "of version sparsyfed, its code: also biases and norm shifts that are zero are never trained"
+    )
+
+
+@dataclass(frozen=True)
+class FlashJMWST(FirstStage):
     """FLASH whose masks go on moving at the clients."""
 
     adjust_every: int = option(1, "rounds between two moves of the mask", allowed=AT_LEAST_ONE, paper="1")
