@@ -29,5 +29,6 @@ ENTRIES = (
         references=("huang2025fedrts",),
         sparse=("server", "deployed"),
         reconstructed=True,
+        follows_length=True,
     ),
 )

@@ -27,5 +27,6 @@ ENTRIES = (
         system="FedTiny",
         references=("huang2023fedtiny",),
         sparse=("server", "deployed"),
+        follows_length=True,
     ),
 )
