@@ -54,12 +54,12 @@ def fedtiny(federation: Federation, hyper: FedTiny) -> Algorithm:
     """
     among = masks.prunable(federation.kinds, masks.SCOPES["kernels"])
     counts, kept = layer_counts(federation, hyper, among)
-    drops = jnp.asarray(replaced(federation, hyper, counts))
+    drops, due_at = replaced(federation, hyper, counts)
     prunable = sum(masks.prunable_sizes(federation.params, among))
     train, gradient_of = plain_training(federation), last_gradient(federation)
 
     def due(t):
-        return jnp.any(drops[t] > 0)
+        return due_at[t]
 
     def largest_outside(gradient, mask, t):
         outside = jax.tree.map(jnp.logical_not, mask)
