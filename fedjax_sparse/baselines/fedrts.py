@@ -125,7 +125,7 @@ def fedrts(federation: Federation, hyper: FedRTS) -> Algorithm:
         return Posterior(trees.ones_like(params), trees.ones_like(params))
 
     rule = Rule(functools.partial(random_mask, counts=counts, among=among), work, merge, nothing_known)
-    promise = Declared("server", "exact", lambda t: kept, among)
+    promise = Declared("server", "bounded", lambda t: kept, among)  # what has just grown is still zero
     return averaging_under_a_moving_mask(
         federation, rule, among, (promise, promise._replace(what="deployed"))
     )

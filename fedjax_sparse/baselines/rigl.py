@@ -133,7 +133,7 @@ def _moving_at_clients(
         return under(federation, server._replace(variables=variables, opt=opt), mask)
 
     rule = Rule(functools.partial(random_mask, counts=counts, among=among), work, merge)
-    promise = Declared("server", "exact", lambda t: kept, among)
+    promise = Declared("server", "bounded", lambda t: kept, among)  # what has just grown is still zero
     return averaging_under_a_moving_mask(
         federation, rule, among, (promise, promise._replace(what="deployed"))
     )
