@@ -75,7 +75,8 @@ def compiled(name: str, cut: str = "one by one") -> Subject:
     else:
         begin = programs.compile_program(algorithm, setting).start
         state, preparation = jax.tree.map(lambda leaf: leaf[0], begin(population, np.asarray([5], np.int32)))
-        start = State(*state)
+        # Where devices share the clients' states, places of nobody even out their shares.
+        start = State(state.server, jax.tree.map(lambda leaf: leaf[:N], state.clients))
     return Subject(name, setting, algorithm, jax.jit(round_fn), start, preparation, store)
 
 
