@@ -66,7 +66,6 @@ def fedrts(federation: Federation, hyper: FedRTS) -> Algorithm:
     replaced, due_at = (jnp.asarray(table) for table in _tables(federation, hyper, counts))
     certain = jnp.asarray(counts)[None] - replaced  # i32[T + 1, L]
     train, gradient_of = plain_training(federation), last_gradient(federation)
-    gamma, strength = hyper.client_share, hyper.strength
 
     def work(server, own, client, t, key):
         trained = train(server.variables, server.mask, client, t, key)
@@ -90,20 +89,6 @@ def fedrts(federation: Federation, hyper: FedRTS) -> Algorithm:
         up = upload(federation, server.mask, among, unknown=jnp.asarray(False), located=positions)
         return (step, votes), own, (report, up)
 
-    def learned(posterior, params, mask, votes, t):
-        best = topk.largest_per_leaf(saliency.magnitude(params), certain[t], among, mask)
-
-        def outcome(live, top, vote):
-            return (1 - gamma) * jnp.where(live, top, 0.5) + gamma * vote
-
-        worth = jax.tree.map(outcome, mask, best, votes)
-        heard = jax.tree.map(lambda live, yes: (live | due_at[t]) & yes, mask, among)
-        a = jax.tree.map(lambda a, o, here: jnp.where(here, a + strength * o, a), posterior.a, worth, heard)
-        b = jax.tree.map(
-            lambda b, o, here: jnp.where(here, b + strength * (1 - o), b), posterior.b, worth, heard
-        )
-        return Posterior(a, b)
-
     def merge(server, sent, cohort, t, key):
         total, votes = sent
         variables, opt = server_step(
@@ -111,7 +96,9 @@ def fedrts(federation: Federation, hyper: FedRTS) -> Algorithm:
         )
         someone = jnp.any(cohort.present)
         shares = weighted_mean(votes, cohort.weight)
-        posterior = learned(server.memory, variables.params, server.mask, shares, t)
+        best = topk.largest_per_leaf(saliency.magnitude(variables.params), certain[t], among, server.mask)
+        heard = jax.tree.map(lambda live, yes: (live | due_at[t]) & yes, server.mask, among)
+        posterior = learned(hyper, server.memory, server.mask, best, shares, heard)
         posterior = trees.where(someone, posterior, server.memory)
 
         def drawn():
@@ -128,6 +115,33 @@ def fedrts(federation: Federation, hyper: FedRTS) -> Algorithm:
     promise = Declared("server", "bounded", lambda t: kept, among)  # what has just grown is still zero
     return averaging_under_a_moving_mask(
         federation, rule, among, (promise, promise._replace(what="deployed"))
+    )
+
+
+def learned(
+    hyper: FedRTS, posterior: Posterior, mask: PyTree, best: PyTree, votes: PyTree, heard: PyTree
+) -> Posterior:
+    """The posterior after a round.
+
+    Args:
+        hyper: gamma and lambda.
+        posterior: Before it.
+        mask: What lived.
+        best: Entries that the mean model votes for; of what did not live it says nothing, that is one half.
+        votes: The share of the clients that chose each entry.
+        heard: The entries of which the round told anything.
+    """
+
+    def worth(live, top, vote):
+        return (1 - hyper.client_share) * jnp.where(live, top, 0.5) + hyper.client_share * vote
+
+    def more(old, outcome, here):
+        return jnp.where(here, old + hyper.strength * outcome, old)
+
+    outcomes = jax.tree.map(worth, mask, best, votes)
+    failures = jax.tree.map(lambda outcome: 1 - outcome, outcomes)
+    return Posterior(
+        jax.tree.map(more, posterior.a, outcomes, heard), jax.tree.map(more, posterior.b, failures, heard)
     )
 
 

@@ -205,15 +205,10 @@ class _Stage(NamedTuple):
     examples: jax.Array
 
 
-def _first_stage(
-    federation: Federation, hyper: PruneFL, reconfigure: Callable, among: PyTree
-) -> Callable[..., tuple[State, Metrics]]:
-    """The preparation of a run: a random client finds model and mask."""
+def _pruning_round(federation: Federation, hyper: PruneFL, reconfigure: Callable, among: PyTree) -> Callable:
+    """(client, key, `_Stage`) -> `_Stage` after another round, at whose end the mask may be reconfigured."""
     accuracy = make_own_accuracy(federation, "prunefl")
     part = jnp.asarray(in_parts(np.asarray(hyper.drop_fraction)))
-    prunable = sum(masks.prunable_sizes(federation.params, among))
-    whole = trees.size(federation.params) + federation.stats_size
-    dense = jnp.asarray(trees.sizes(federation.params), jnp.int32)
 
     def reconfigured(stage):
         mask = reconfigure(stage.variables.params, stage.mask, stage.squared, part)
@@ -251,6 +246,18 @@ def _first_stage(
         )
         due = (began > 0) & ((r - began) % hyper.adjust_every == 0)
         return jax.lax.cond(due, reconfigured, lambda stage: stage, stage)
+
+    return one_round
+
+
+def _first_stage(
+    federation: Federation, hyper: PruneFL, reconfigure: Callable, among: PyTree
+) -> Callable[..., tuple[State, Metrics]]:
+    """The preparation of a run: a random client finds model and mask."""
+    one_round = _pruning_round(federation, hyper, reconfigure, among)
+    prunable = sum(masks.prunable_sizes(federation.params, among))
+    whole = trees.size(federation.params) + federation.stats_size
+    dense = jnp.asarray(trees.sizes(federation.params), jnp.int32)
 
     def work(variables, client_state, client, key):
         zero, params = jnp.int32(0), variables.params
