@@ -105,7 +105,7 @@ def test_the_floor_is_a_decimal_number():
 
 
 def test_a_share_counts_what_is_there():
-    x, present = np.arange(1, 101, dtype=np.float32).reshape(10, 10), jnp.arange(10) < 7
+    x, present = jnp.arange(1.0, 101.0).reshape(10, 10), jnp.arange(10) < 7
     limit = activations.share_threshold(x, jnp.ones(3), present, 0.07)
     assert limit == 70 - 5 + 1  # the fifth of 70, as 4.9 is rounded up
 
