@@ -21,6 +21,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a TPU's compiler is no TPU
 import argparse
 import contextlib
 import itertools
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -112,6 +113,7 @@ def rows(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
                     "failed": f"{type(error).__name__}: {str(error).splitlines()[0][:120]}",
                 }
             jax.clear_caches()
+            print(*(f"{name} {value}" for name, value in row.items()), sep=", ", file=sys.stderr, flush=True)
             yield row
 
 

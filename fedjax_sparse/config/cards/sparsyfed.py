@@ -61,7 +61,7 @@ class SparsyFed(PrunedUploads):
     )
     tiers: str | None = option(
         None,
-        "sparsity by client id, such as 40:0.9,70:0.95,100:0.99 for ids below 40, 70 and 100",
+        "sparsity by client id, such as 40:0.9,100:0.99 for ids below 40 and 100",
         paper="three tiers of 40, 30 and 30 clients",
     )
     skip_downsample: bool = option(
