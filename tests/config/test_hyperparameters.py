@@ -84,6 +84,7 @@ def test_every_entry_is_complete(entry):
     assert registry.bibtex(entry).count("@") >= len(entry.references) > 0
     assert entry.sparse is not None
     assert set(entry.sparse) <= {"server", "upload", "deployed", "personal"}
+    assert all((entry.state, entry.up, entry.down))
     assert "\n" not in entry.summary
 
 

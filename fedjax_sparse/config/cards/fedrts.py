@@ -30,5 +30,8 @@ ENTRIES = (
         sparse=("server", "deployed"),
         reconstructed=True,
         follows_length=True,
+        state="both",
+        up="its living entries, and where it would have the mask in rounds in which that moves",
+        down="the model's living entries, and where they are if that is news",
     ),
 )

@@ -28,5 +28,8 @@ ENTRIES = (
         references=("huang2023fedtiny",),
         sparse=("server", "deployed"),
         follows_length=True,
+        state="both",
+        up="its living entries, and a gradient in rounds in which the mask moves",
+        down="the model's living entries, and where they are if that is news",
     ),
 )

@@ -67,6 +67,9 @@ ENTRIES = (
         references=("babakniya2023flash",),
         sparse=("server", "deployed"),
         overrides={"weighting": "uniform"},
+        state="server",
+        up="a density for each layer once, then the model's living entries",
+        down="the model's living entries, and the mask once",
     ),
     Entry(
         name="flash-jmwst",
@@ -78,5 +81,8 @@ ENTRIES = (
         sparse=("deployed",),
         overrides={"weighting": "uniform"},
         reconstructed=True,
+        state="both",
+        up="its living entries, and where they are in rounds in which its mask moved",
+        down="the model's living entries, and where they are if that is news",
     ),
 )

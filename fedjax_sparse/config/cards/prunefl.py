@@ -60,5 +60,8 @@ ENTRIES = (
         references=("jiang2022prunefl",),
         sparse=("deployed",),
         reconstructed_options=("--computation-time", "--communication-time", "--constant-time"),
+        state="both",
+        up="its living entries, and squared gradients in rounds in which the mask moves",
+        down="the model's living entries, and where they are if that is news",
     ),
 )

@@ -67,6 +67,9 @@ ENTRIES = (
         system="ZeroFL",
         references=("qiu2022zerofl", "raihan2020swat"),
         sparse=("upload", "deployed"),
+        state="server",
+        up="its largest entries, and where they are",
+        down="the model's living entries, and where they are",
     ),
     Entry(
         name="swat",
@@ -76,5 +79,8 @@ ENTRIES = (
         system="SWAT",
         references=("raihan2020swat",),
         sparse=("deployed",),
+        state="server",
+        up="its whole model",
+        down="the whole model",
     ),
 )
