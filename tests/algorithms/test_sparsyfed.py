@@ -626,7 +626,12 @@ def test_too_many_masks_are_refused():
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "sparsyfed"
 PLAIN = sorted(EXPERIMENTS.glob("*_s95.toml"))
-QUIRKS = {"activation_floor": 0.01, "skip_downsample": True, "cached_thresholds": True}
+QUIRKS = {
+    "activation_floor": 0.01,
+    "skip_downsample": True,
+    "cached_thresholds": True,
+    "counting": "float64",
+}
 
 
 @pytest.mark.parametrize("path", PLAIN, ids=lambda path: path.stem)
