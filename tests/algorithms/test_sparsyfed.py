@@ -642,8 +642,9 @@ def test_experiments_come_in_pairs_that_differ_by_the_quirks_of_the_official_cod
     assert official.hyper == dataclasses.replace(plain.hyper, **QUIRKS)
     last = {run.training.rounds: run.training.lr_schedule for run in (plain, official)}
     assert last in ({700: "exponential:0.02@500"}, {500: "exponential:0.002"})
-    same_schedule = configs.changed(official, lr_schedule=plain.training.lr_schedule)
-    assert dataclasses.replace(same_schedule, hyper=plain.hyper) == plain
+    assert official.data.model == f"{plain.data.model},unbiased=true"
+    same = configs.changed(official, lr_schedule=plain.training.lr_schedule, model=plain.data.model)
+    assert dataclasses.replace(same, hyper=plain.hyper) == plain
     assert plain.hyper == SparsyFed(sparsity=0.95)
 
 
