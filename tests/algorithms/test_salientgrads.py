@@ -397,7 +397,7 @@ def test_learning_rates_of_the_paper():
             "leaves layer 'Dense_1/kernel' with 0 of 15",
         ),
         ("salientgrads", {"saliency_batches": 0}, "--saliency-batches = 0 is out of range"),
-        ("salientgrads", {"allocation": "eru"}, "unknown --allocation 'eru'; did you mean 'erk'"),
+        ("salientgrads", {"allocation": "erkk"}, "unknown --allocation 'erkk'; did you mean 'erk'"),
         ("grasp", {"sparsity": 1.0}, "--sparsity = 1.0 is out of range"),
     ],
 )
