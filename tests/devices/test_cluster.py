@@ -103,7 +103,9 @@ def rows(folder: Path) -> list[dict]:
 
 def close(folder: Path, other: Path) -> None:
     for mine, theirs in zip(rows(folder), rows(other), strict=True):
-        assert mine == pytest.approx(theirs, rel=1e-9)  # of null, that it is null
+        assert mine.keys() == theirs.keys()
+        for name, value in mine.items():
+            assert value == (theirs[name] if value is None else pytest.approx(theirs[name], rel=1e-9)), name
 
 
 def test_two_processes_give_the_numbers_of_one_and_can_be_resumed(tmp_path):
