@@ -68,7 +68,7 @@ def drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None, aud
         for progress in driver.run(
             experiment.algorithm,
             experiment.setting,
-            seeds_of(config),
+            config.run.all_seeds,
             evaluate_at=driver.every(config.run.eval_every),
             stop_at=save_at,
             resume=start,
@@ -148,11 +148,6 @@ def check_sinks(config: RunConfig) -> None:
     """Raises a `UsageError` if a package is missing that the run would write with."""
     if config.records.tensorboard:
         sinks.tensorboard_writer()
-
-
-def seeds_of(config: RunConfig) -> range:
-    """The seeds that a configuration asks for."""
-    return config.run.all_seeds
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from fedjax_sparse.config.cluster import ALONE, Cluster
 from fedjax_sparse.config.run_config import RunConfig
 from fedjax_sparse.devices.cluster import joined
 from fedjax_sparse.experiments.building import build, prepare
-from fedjax_sparse.experiments.driving import ONE_RUN, Audience, check_sinks, drive, records_at, seeds_of
+from fedjax_sparse.experiments.driving import ONE_RUN, Audience, check_sinks, drive, records_at
 from fedjax_sparse.experiments.progress import doing
 from fedjax_sparse.experiments.starting import initial
 from fedjax_sparse.records import claims, run_folder
@@ -52,7 +52,9 @@ def _run(config: RunConfig, out: Path, command: Sequence[str], audience: Audienc
     experiment = ready.experiment
     table = configs.to_toml_dict(configs.changed(experiment.config, out=str(out)))
     kind, count = jax.devices()[0].device_kind, experiment.setting.devices
-    folders = run_folder.create(out, table, seeds_of(config), command, device_kind=kind, device_count=count)
+    folders = run_folder.create(
+        out, table, config.run.all_seeds, command, device_kind=kind, device_count=count
+    )
     for folder in folders:
         run_folder.write_clients(folder.path, experiment.holdings)
     return drive(ready, out, Recorder(folders, table), None, audience)
