@@ -210,13 +210,13 @@ def _train_and_purge(federation: Federation, hyper: FedSparsifyLocal, rule: _Rul
         moments = client_state if rule.keep_momentum else None
         trained = train_under(server.mask, server.variables, client, t, key, moments=moments)
         own, ranking = rule.prune(server.mask, saliency.magnitude(trained.variables.params), t)
-        trained = trained._replace(variables=_masked(trained.variables, own))
+        trained = trained._replace(variables=masks.model_under(trained.variables, own))
         if hyper.fine_tuning_epochs:
             trained = fine_tune(trained, own, client, t, key)
         step = weighted_step(trained.variables, server.variables, client.weight)
         weights = ()
         if voters_only:
-            step = _masked(step, own)
+            step = masks.model_under(step, own)
             weights = trees.scale(masks.apply(own, trees.ones_like(step.params)), client.weight)
         votes = jax.tree.map(lambda keep: keep.astype(jnp.int32), own)
         report = Report(trained.loss, training_work(trained, trees.count_nonzero(server.mask)))
@@ -335,10 +335,6 @@ def _magnitude(params: PyTree, order: tuple[()]) -> PyTree:
     return saliency.magnitude(params)
 
 
-def _masked(variables: Variables, mask: PyTree) -> Variables:
-    return variables._replace(params=masks.apply(mask, variables.params))
-
-
 def _under(
     mask: PyTree, server: Server, optimizer: optax.GradientTransformation, rule: _Rule, t: jax.Array
 ) -> Server:
@@ -347,7 +343,7 @@ def _under(
         alive = masks.intersect(mask, masks.nonzero(server.variables.params, rule.among))
         mask = trees.where(t >= rule.freeze_from, alive, mask)
     opt = mask_moments(optimizer, server.opt, mask)
-    return Server(_masked(server.variables, mask), opt, mask, server.order)
+    return Server(masks.model_under(server.variables, mask), opt, mask, server.order)
 
 
 def _message(

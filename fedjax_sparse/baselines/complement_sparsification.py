@@ -55,7 +55,7 @@ def complement_sparsification(federation: Federation, hyper: ComplementSparsific
         start, lacking, t = shared
         trained = federation.train(gradient, start, client, t, key)
         step = weighted_step(trained.variables, start, client.weight)
-        step = step._replace(params=masks.apply(lacking, step.params))
+        step = masks.model_under(step, lacking)
         return step, client_state, Report(trained.loss, training_work(trained, live))
 
     def round_fn(state, cohort, t, key):

@@ -10,7 +10,6 @@ from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.config.cards.dispfl import DisPFL
 from fedjax_sparse.costs.counts import Report, sparse_message, training_work
 from fedjax_sparse.rounds.client_masks import moving_masks
-from fedjax_sparse.rounds.part_averaging import under_mask
 from fedjax_sparse.server import aggregation
 from fedjax_sparse.sparsity import masks, regrow, topk
 from fedjax_sparse.types import Algorithm, Cohort, Declared, Federation, Metrics, PyTree, State, Variables
@@ -68,12 +67,12 @@ def dispfl(federation: Federation, hyper: DisPFL) -> Algorithm:
 
     def init_client(variables, key):
         mask = moving.draw(key)
-        return Peer(under_mask(variables, mask), mask, mask)
+        return Peer(masks.model_under(variables, mask), mask, mask)
 
     def work(t, peer_and_heard, client, key):
         peer, heard = peer_and_heard
         train_key, grow_key = jax.random.split(key)
-        start = under_mask(heard, peer.mask)
+        start = masks.model_under(heard, peer.mask)
         trained = federation.train(
             gradient, start, client, t, train_key, lambda params: masks.apply(peer.mask, params)
         )

@@ -11,12 +11,12 @@ from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.config.cards.feddst import FedDST
 from fedjax_sparse.costs.counts import Report, training_work
+from fedjax_sparse.rounds.masked_averaging import under
 from fedjax_sparse.rounds.moving_mask import (
     ClientMove,
     Rule,
     averaging_under_a_moving_mask,
     train_and_move,
-    under,
     upload,
 )
 from fedjax_sparse.server import aggregation

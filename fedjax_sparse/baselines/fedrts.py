@@ -10,6 +10,7 @@ import numpy as np
 from fedjax_sparse import trees
 from fedjax_sparse.config.cards.fedrts import FedRTS
 from fedjax_sparse.costs.counts import Report, training_work
+from fedjax_sparse.rounds.masked_averaging import under
 from fedjax_sparse.rounds.moving_mask import (
     Rule,
     averaging_under_a_moving_mask,
@@ -18,7 +19,6 @@ from fedjax_sparse.rounds.moving_mask import (
     layer_counts,
     plain_training,
     random_mask,
-    under,
     upload,
 )
 from fedjax_sparse.server.aggregation import weighted_mean

@@ -9,10 +9,9 @@ from fedjax_sparse.config.cards.fedspa import FedSpa
 from fedjax_sparse.costs.counts import Report, sparse_message, training_work
 from fedjax_sparse.rounds.client_masks import moving_masks
 from fedjax_sparse.rounds.masked_averaging import masked_gradient
-from fedjax_sparse.rounds.part_averaging import under_mask
 from fedjax_sparse.server import aggregation
 from fedjax_sparse.server.optimizer import Server, step_along
-from fedjax_sparse.sparsity import regrow
+from fedjax_sparse.sparsity import masks, regrow
 from fedjax_sparse.types import Algorithm, Declared, Federation, Metrics, State
 
 
@@ -56,11 +55,11 @@ def fedspa(federation: Federation, hyper: FedSpa) -> Algorithm:
     def work(shared, mask, client, key):
         server, t = shared
         train_key, grow_key = jax.random.split(key)
-        start = under_mask(server.variables, mask)
+        start = masks.model_under(server.variables, mask)
         trained = federation.train(masked_gradient(gradient, mask), start, client, t, train_key)
         numbers = moving.moved[t - 1]
         survivors = regrow.without_smallest(trained.variables.params, mask, numbers, moving.everywhere)
-        scores = moving.scores(under_mask(trained.variables, survivors), client, grow_key)
+        scores = moving.scores(masks.model_under(trained.variables, survivors), client, grow_key)
         new = regrow.with_largest(survivors, scores, numbers, moving.everywhere)
         step = trained.variables._replace(params=trees.sub(trained.variables.params, start.params))
         report = Report(trained.loss, training_work(trained, trees.count_nonzero(mask)))
@@ -85,7 +84,7 @@ def fedspa(federation: Federation, hyper: FedSpa) -> Algorithm:
         return State(server, client_states), Metrics(up, down, report.work, report.loss, {})
 
     def model(server, mask):
-        return under_mask(server.variables, mask)
+        return masks.model_under(server.variables, mask)
 
     declared = (Declared("personal", "bounded", lambda t: living, moving.everywhere),)
     return Algorithm(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from fedjax_sparse import trees
 from fedjax_sparse.config.cards.fedtiny import FedTiny
 from fedjax_sparse.costs.counts import Report, training_work
+from fedjax_sparse.rounds.masked_averaging import under
 from fedjax_sparse.rounds.moving_mask import (
     Rule,
     averaging_under_a_moving_mask,
@@ -16,7 +17,6 @@ from fedjax_sparse.rounds.moving_mask import (
     plain_training,
     random_mask,
     replaced,
-    under,
     upload,
 )
 from fedjax_sparse.server.aggregation import weighted_mean

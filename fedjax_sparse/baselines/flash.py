@@ -14,7 +14,7 @@ from fedjax_sparse.clients.local_training import identity, make_gradient
 from fedjax_sparse.config.cards.flash import FirstStage, Flash, FlashJMWST
 from fedjax_sparse.config.cards.sparsyfed import PrunedUploads
 from fedjax_sparse.costs.counts import Report, sparse_message, training_work
-from fedjax_sparse.rounds.masked_averaging import averaging_under_a_mask, masked_gradient
+from fedjax_sparse.rounds.masked_averaging import averaging_under_a_mask, masked_gradient, under
 from fedjax_sparse.rounds.moving_mask import (
     ClientMove,
     Rule,
@@ -22,7 +22,6 @@ from fedjax_sparse.rounds.moving_mask import (
     living_part,
     random_mask,
     train_and_move,
-    under,
     upload,
 )
 from fedjax_sparse.rounds.pruned_uploads import LocalRules, in_some_upload, pruned_uploads
@@ -224,7 +223,7 @@ def _first_stage(federation: Federation, hyper: FirstStage) -> _FirstStage:
         everyone = cohort.id.shape[0]
         some = jax.random.choice(choice_key, everyone, (places,), replace=False)
         first = random_mask(variables.params, first_key, counts, among)
-        start = variables._replace(params=masks.apply(first, variables.params))
+        start = masks.model_under(variables, first)
         total, _, report = federation.over_clients(work, (start, first), (), those_at(cohort, some), work_key)
         own = jnp.where(chosen, total, 0)
         # Densities in proportion to `own`, kept in all.

@@ -10,6 +10,7 @@ from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.config.cards.rigl import ClientMovingMask
 from fedjax_sparse.costs.counts import Report, training_work
+from fedjax_sparse.rounds.masked_averaging import under
 from fedjax_sparse.rounds.moving_mask import (
     ClientMove,
     Rule,
@@ -18,7 +19,6 @@ from fedjax_sparse.rounds.moving_mask import (
     random_mask,
     replaced,
     train_and_move,
-    under,
     upload,
 )
 from fedjax_sparse.server.aggregation import vote

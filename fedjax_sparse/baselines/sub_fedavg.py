@@ -12,7 +12,7 @@ from fedjax_sparse.clients.own_accuracy import make_own_accuracy
 from fedjax_sparse.config.cards.sub_fedavg import SubFedAvg
 from fedjax_sparse.costs.counts import Report, sparse_message, subset_message, training_work
 from fedjax_sparse.rounds.masked_averaging import masked_gradient
-from fedjax_sparse.rounds.part_averaging import mean_of_parts, part_sum, under_mask
+from fedjax_sparse.rounds.part_averaging import mean_of_parts, part_sum
 from fedjax_sparse.sparsity import masks
 from fedjax_sparse.sparsity.percentile import at_least_percentile
 from fedjax_sparse.types import Algorithm, Declared, Federation, Metrics, PyTree, State
@@ -82,7 +82,7 @@ def sub_fedavg(federation: Federation, hyper: SubFedAvg) -> Algorithm:
 
     declared = (Declared("personal", "measured", None, among),)
     return Algorithm(
-        init, init_client, None, round_fn, under_mask, lambda server: server, declared, personal=True
+        init, init_client, None, round_fn, masks.model_under, lambda server: server, declared, personal=True
     )
 
 
@@ -109,7 +109,7 @@ def _client_work(federation: Federation, hyper: SubFedAvg, among: PyTree) -> Cal
         )
         apart = jnp.mean(jnp.stack(jax.tree.leaves(jax.tree.map(_share_that_differs, first, last))))
         density = jnp.sum(trees.count_nonzero(mask)) / size
-        accuracy = own_accuracy(under_mask(late, last), client, key)
+        accuracy = own_accuracy(masks.model_under(late, last), client, key)
         gates = (
             apart > hyper.least_distance,
             density > hyper.target_density,
@@ -119,10 +119,10 @@ def _client_work(federation: Federation, hyper: SubFedAvg, among: PyTree) -> Cal
 
     def work(shared, mask, client, key):
         server, t = shared
-        early, trained = train(under_mask(server, mask), mask, client, t, key)
+        early, trained = train(masks.model_under(server, mask), mask, client, t, key)
         pruned_mask, prunes = searched(early, trained.variables, mask, client, key)
         new = trees.where(prunes, pruned_mask, mask)
-        sent = under_mask(trained.variables, new if hyper.upload_pruned else mask)
+        sent = masks.model_under(trained.variables, new if hyper.upload_pruned else mask)
         report = Report(trained.loss, training_work(trained, trees.count_nonzero(mask)))
         log = _Log(report, masks.count(mask, among), masks.count(new, among), prunes)
         return part_sum(sent, mask), new, log

@@ -5,7 +5,7 @@ SalientGrads, SNIP and GraSP differ in how they find the mask; each passes that 
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -40,6 +40,19 @@ def masked_gradient(gradient: Gradient, mask: PyTree) -> Gradient:
         return loss, stats, masks.apply(mask, grads)
 
     return living
+
+
+def under(federation: Federation, server: Any, mask: PyTree) -> Any:
+    """The server with a mask, outside of which its model and its optimiser's moments are zero.
+
+    Args:
+        federation: Whose optimiser.
+        server: What a server keeps, with the fields `variables`, `opt` and `mask` among others.
+        mask: The mask that it has from now on.
+    """
+    variables = masks.model_under(server.variables, mask)
+    opt = mask_moments(federation.server_optimizer, server.opt, mask)
+    return server._replace(variables=variables, opt=opt, mask=mask)
 
 
 def averaging_under_a_mask(
@@ -81,13 +94,9 @@ def averaging_under_a_mask(
         params = variables.params
         return Server(variables, optimizer.init(params), masks.ones(params))
 
-    def masked(server, mask):
-        variables = server.variables._replace(params=masks.apply(mask, server.variables.params))
-        return Server(variables, mask_moments(optimizer, server.opt, mask), mask)
-
     def prepare(state, cohort, key):
         mask, metrics = find_mask(state.server.variables, cohort, key)
-        server = masked(state.server, mask) if start_masked else state.server._replace(mask=mask)
+        server = under(federation, state.server, mask) if start_masked else state.server._replace(mask=mask)
         return State(server, state.client), metrics
 
     def round_fn(state, cohort, t, key):
@@ -102,7 +111,7 @@ def averaging_under_a_mask(
         down = sparse_message(whole, down + stats_size, cohort.invited, located=0, universe=0)
         chosen = changed if upload == "updates" else living
         up = subset_message(whole, chosen, living, cohort.present, beside=stats_size)
-        server = masked(server._replace(variables=variables, opt=opt), server.mask)
+        server = under(federation, server._replace(variables=variables, opt=opt), server.mask)
         return State(server, client_states), Metrics(up, down, report.work, report.loss, {})
 
     def model(server, client_state):

@@ -17,7 +17,7 @@ from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import in_sequence, make_gradient, step_batch
 from fedjax_sparse.config.cards.rigl import MovingMask
 from fedjax_sparse.costs.counts import sparse_message
-from fedjax_sparse.rounds.masked_averaging import masked_gradient
+from fedjax_sparse.rounds.masked_averaging import masked_gradient, under
 from fedjax_sparse.server.optimizer import mask_moments
 from fedjax_sparse.sparsity import allocation, masks, saliency, schedules, topk
 from fedjax_sparse.types import (
@@ -145,14 +145,7 @@ def averaging_under_a_moving_mask(
 
 def living_part(server: Server) -> Variables:
     """The server's model, zero outside its mask."""
-    return server.variables._replace(params=masks.apply(server.mask, server.variables.params))
-
-
-def under(federation: Federation, server: Server, mask: PyTree) -> Server:
-    """The server with another mask, outside of which its model and its optimiser's moments are zero."""
-    opt = mask_moments(federation.server_optimizer, server.opt, mask)
-    server = server._replace(opt=opt, mask=mask)
-    return server._replace(variables=living_part(server))
+    return masks.model_under(server.variables, server.mask)
 
 
 def upload(

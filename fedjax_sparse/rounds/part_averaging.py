@@ -7,7 +7,6 @@ import jax.numpy as jnp
 
 from fedjax_sparse import trees
 from fedjax_sparse.server import aggregation
-from fedjax_sparse.sparsity import masks
 from fedjax_sparse.types import PyTree, Variables
 
 
@@ -16,11 +15,6 @@ class Parts(NamedTuple):
 
     variables: Variables
     holders: PyTree
-
-
-def under_mask(variables: Variables, mask: PyTree) -> Variables:
-    """The model of which only `mask` lives."""
-    return variables._replace(params=masks.apply(mask, variables.params))
 
 
 def part_sum(variables: Variables, mask: PyTree) -> Parts:

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from fedjax_sparse import errors, trees
 from fedjax_sparse.sparsity import saliency, topk
-from fedjax_sparse.types import PyTree, Ranking
+from fedjax_sparse.types import PyTree, Ranking, Variables
 
 KINDS = ("kernel", "bias", "norm", "embedding")
 SCOPES = {"all": KINDS, "no-norms": ("kernel", "bias", "embedding"), "kernels": ("kernel",)}
@@ -40,6 +40,11 @@ def ones(params: PyTree) -> PyTree:
 def apply(mask: PyTree, tree: PyTree) -> PyTree:
     """The tree, exactly zero outside the mask: a NaN there does not get through."""
     return jax.tree.map(lambda keep, leaf: jnp.where(keep, leaf, jnp.zeros_like(leaf)), mask, tree)
+
+
+def model_under(variables: Variables, mask: PyTree) -> Variables:
+    """The model of which only `mask` lives; its statistics stay."""
+    return variables._replace(params=apply(mask, variables.params))
 
 
 def magnitude(params: PyTree, k: ArrayLike, among: PyTree) -> PyTree:
