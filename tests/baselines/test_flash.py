@@ -13,7 +13,8 @@ from tests.baselines import personal_problem as problems
 from tests.baselines.twin_steps import kept
 
 PRUNABLE, DENSE, KERNELS = problems.PRUNABLE, 8, 35
-HYPER = {"sparsity": 0.6, "first_clients": 0.5, "first_epochs": 3}
+EPOCHS = 5  # of the first stage: enough for layers to change places here
+HYPER = {"sparsity": 0.6, "first_clients": 0.5, "first_epochs": EPOCHS}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,12 +40,12 @@ def start(problem):
 
     def growth(client):
         _, grow_key = jax.random.split(jax.random.fold_in(work_key, client))
-        return [drawn(problem, jax.random.fold_in(grow_key, e)) for e in range(2)]
+        return [drawn(problem, jax.random.fold_in(grow_key, e)) for e in range(EPOCHS - 1)]
 
     lowest_first = [[-s for s in drawn(problem, key)] for key in (first_key, mask_key)]
     params, masks = twin.spdst_start(
         problems.gradient(problem), problems.initial(problem), PRUNABLE, 0.4, some,
-        first=lowest_first[0], growth=growth, server=lowest_first[1], epochs=3, steps_per_epoch=1, lr=0.1,
+        first=lowest_first[0], growth=growth, server=lowest_first[1], epochs=EPOCHS, steps_per_epoch=1, lr=0.1,
     )  # fmt: skip
     return params, masks, some
 
@@ -60,7 +61,7 @@ def test_three_rounds_of_a_fixed_mask_agree_with_the_twin():
     np.testing.assert_array_equal(metrics.up.values, np.where(asked, 2, 0))
     np.testing.assert_array_equal(metrics.down.values, np.where(asked, 14 + DENSE, 0))
     np.testing.assert_array_equal(metrics.down.mask_bits, KERNELS)
-    assert sorted(metrics.work.examples) == sorted(3 * toy.SIZES[k] for k in some)
+    assert sorted(metrics.work.examples) == sorted(EPOCHS * toy.SIZES[k] for k in some)
     for t, (server, _, _) in enumerate(after, start=1):
         cohort = problems.cohort(problem, t)
         params = twin.spdst_round(problems.gradient(problem), params, masks, cohort, range(3), 0.1)
