@@ -64,6 +64,10 @@ class RandProx(Scaffnew):
     )
 
 
+# Control variates sum to zero over all clients, equally weighted; a coin sets the steps, and the mean is the model.
+EVERYONE = {"cohort_size": "all", "weighting": "uniform"}
+SET_BY_COIN_AND_MEAN = (*LOCAL_WORK, *SERVER_OPTIMIZER)
+
 ENTRIES = (
     Entry(
         name="sparse-proxskip",
@@ -78,8 +82,8 @@ ENTRIES = (
         down="the model's living entries, and where they are",
         sparse=("upload", "deployed"),
         reconstructed=True,
-        overrides={"cohort_size": "all", "weighting": "uniform"},
-        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
+        overrides=EVERYONE,
+        unused=SET_BY_COIN_AND_MEAN,
     ),
     Entry(
         name="sparse-proxskip-local",
@@ -94,8 +98,8 @@ ENTRIES = (
         down="the model's living entries, and where they are",
         sparse=("upload", "deployed"),
         reconstructed=True,
-        overrides={"cohort_size": "all", "weighting": "uniform"},
-        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
+        overrides=EVERYONE,
+        unused=SET_BY_COIN_AND_MEAN,
     ),
     Entry(
         name="scaffnew",
@@ -107,8 +111,8 @@ ENTRIES = (
         state="both",
         up="the model",
         down="the model",
-        overrides={"cohort_size": "all", "weighting": "uniform"},
-        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
+        overrides=EVERYONE,
+        unused=SET_BY_COIN_AND_MEAN,
     ),
     Entry(
         name="sparse-proxskip-server-naive",
@@ -122,8 +126,8 @@ ENTRIES = (
         down="the model's living entries, and where they are",
         sparse=("server", "deployed"),
         reconstructed=True,
-        overrides={"cohort_size": "all", "weighting": "uniform"},
-        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
+        overrides=EVERYONE,
+        unused=SET_BY_COIN_AND_MEAN,
     ),
     Entry(
         name="sparse-proxskip-server-modified",
@@ -137,8 +141,8 @@ ENTRIES = (
         down="the model",
         sparse=("server", "deployed"),
         reconstructed=True,
-        overrides={"cohort_size": "all", "weighting": "uniform"},
-        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
+        overrides=EVERYONE,
+        unused=SET_BY_COIN_AND_MEAN,
     ),
     Entry(
         name="randprox-l1",
@@ -151,8 +155,8 @@ ENTRIES = (
         up="the entries of its model that survive, and where they are",
         down="the model's living entries, and where they are",
         sparse=("upload",),
-        overrides={"cohort_size": "all", "weighting": "uniform"},
-        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
+        overrides=EVERYONE,
+        unused=SET_BY_COIN_AND_MEAN,
     ),
     Entry(
         name="proxskip-l1",
@@ -165,8 +169,8 @@ ENTRIES = (
         up="the model",
         down="the model's living entries, and where they are",
         sparse=("server", "deployed"),
-        overrides={"cohort_size": "all", "weighting": "uniform"},
-        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
+        overrides=EVERYONE,
+        unused=SET_BY_COIN_AND_MEAN,
     ),
     Entry(
         name="fedcomloc-com",
@@ -180,8 +184,8 @@ ENTRIES = (
         down="the model's living entries, and where they are",
         sparse=("upload", "deployed"),
         reconstructed=True,
-        overrides={"cohort_size": "all", "weighting": "uniform"},
-        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
+        overrides=EVERYONE,
+        unused=SET_BY_COIN_AND_MEAN,
     ),
     Entry(
         name="fedcomloc-local",
@@ -195,8 +199,8 @@ ENTRIES = (
         down="the model",
         sparse=("deployed",),
         reconstructed=True,
-        overrides={"cohort_size": "all", "weighting": "uniform"},
-        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
+        overrides=EVERYONE,
+        unused=SET_BY_COIN_AND_MEAN,
     ),
     Entry(
         name="fedcomloc-global",
@@ -210,8 +214,8 @@ ENTRIES = (
         down="the model's living entries, and where they are",
         sparse=("server", "deployed"),
         reconstructed=True,
-        overrides={"cohort_size": "all", "weighting": "uniform"},
-        unused=(*LOCAL_WORK, *SERVER_OPTIMIZER),
+        overrides=EVERYONE,
+        unused=SET_BY_COIN_AND_MEAN,
     ),
     Entry(
         name="fedavg-client-topk",
