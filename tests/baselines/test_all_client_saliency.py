@@ -1,6 +1,5 @@
 """SNIP and GraSP at all clients against their twin, and what the finding of the mask costs."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -11,12 +10,6 @@ from tests.baselines.twin_steps import kept, masked_fedavg
 
 PRUNABLE, KERNELS, SIZE = problems.PRUNABLE, 35, 43
 EVERYONE = range(problems.CLIENTS)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
 
 
 def hessian_times(grad):

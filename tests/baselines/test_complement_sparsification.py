@@ -18,12 +18,6 @@ D = 8
 X = np.linspace(-1, 1, D)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 def start(**hyper):
     setting = bench.federation(
         quadratic(13, 4, D)[1], SIZES, bench.TWO_LEAVES, batch_size=3, weighting="examples"

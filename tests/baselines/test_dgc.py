@@ -1,6 +1,5 @@
 """Deep Gradient Compression against its slow twin, its golden values, and its relatives."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -15,12 +14,6 @@ SIZES = (1, 4, 5, 7)
 STEPS, COHORTS = (1, 2, 2, 3), ([0, 1, 3], [2, 3], [0, 2, 1])
 D = 8
 X = np.linspace(-1, 1, D)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
 
 
 def start(grad=None, sizes=SIZES, shapes=bench.TWO_LEAVES, x=X, run=None, **hyper):

@@ -5,7 +5,6 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from fedjax_sparse.baselines.dispfl import hearing
 from fedjax_sparse.data import population as populations
@@ -19,12 +18,6 @@ from tests.baselines.personal_twin import dense, mean
 N, SIZE, ROUNDS = problems.CLIENTS, 43, 3
 SHAPES = {"b1": (5,), "w1": (4, 5), "b2": (3,), "w2": (5, 3)}
 NEIGHBOURS = 2
-
-
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
 
 
 def heard_in(problem, t):

@@ -1,18 +1,11 @@
 """Ditto against its twin, its identities and its counts."""
 
-import jax
 import numpy as np
 import pytest
 
 from tests import toy
 from tests.baselines import ditto_twin as twin
 from tests.baselines import personal_problem as problems
-
-
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
 
 
 @pytest.mark.parametrize("pull", ["after-step", "in-gradient"])

@@ -1,6 +1,5 @@
 """EF-signSGD against the compressors' slow twin, its golden values, and a real encoder."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,12 +13,6 @@ SIZES = (1, 4, 5, 7)
 STEPS, COHORTS = (1, 2, 2, 3), ([0, 1, 3], [2, 3], [0, 2, 1])
 D = 8
 X = np.linspace(-1, 1, D)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
 
 
 def run(grad, sizes, shapes, x, cohorts, **hyper):

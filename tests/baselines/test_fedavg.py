@@ -1,6 +1,5 @@
 """FedAvgM, FedAdagrad, FedAdam and FedYogi as algorithms, against their slow twin; rules and rows are in server/."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -12,12 +11,6 @@ SIZES = (1, 4, 5, 7)
 STEPS, COHORTS = (1, 2, 2, 3), ([0, 1, 3], [2, 3], [0, 2, 1])
 D = 8
 X = np.linspace(-1, 1, D)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
 
 
 @pytest.mark.parametrize("rule", ["adagrad", "adam", "yogi"])

@@ -1,6 +1,5 @@
 """FedDST against its twin, and how many entries live."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -10,12 +9,6 @@ from tests.baselines import personal_problem as problems
 from tests.baselines.twin_steps import kept
 
 PRUNABLE, DENSE = problems.PRUNABLE, 8
-
-
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """FedDyn against its slow twin, the golden values of its definition, and FedProx."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -15,12 +14,6 @@ SIZES = (1, 4, 5, 7)  # examples in batches of 3: 1, 2, 2, 3 steps
 STEPS, COHORTS = (1, 2, 2, 3), ([0, 1, 3], [2, 3], [0, 2, 1])
 D, ALPHA = 8, 0.3
 X = np.linspace(-1, 1, D)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
 
 
 def run(cohorts=COHORTS, **hyper):

@@ -1,6 +1,5 @@
 """FedSpa against its twin, its golden values and its counts."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -9,12 +8,6 @@ from tests.baselines import fedspa_twin as twin
 from tests.baselines import personal_problem as problems
 
 SIZE, ROUNDS = 43, 3
-
-
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
 
 
 @pytest.mark.parametrize("mean_over", ["cohort", "voters"])

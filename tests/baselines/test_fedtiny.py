@@ -15,12 +15,6 @@ HYPER = {"sparsity": 0.6, "allocation": "uniform", "drop_fraction": 0.5, "adjust
 RATES = {"lr": 0.1, "alpha": 0.5, "every": 1, "end": 3, "weight_decay": 0.01}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 def run(name, problem, **hyper):
     return problems.rounds_of(toy.algorithm(name, problem, **HYPER, **hyper), problem, 3)
 

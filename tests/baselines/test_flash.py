@@ -17,12 +17,6 @@ EPOCHS = 5  # of the first stage: enough for layers to change places here
 HYPER = {"sparsity": 0.6, "first_clients": 0.5, "first_epochs": EPOCHS}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 def uniform_problem(**options):
     problem = problems.setting(**options)
     return problem._replace(population=problem.population._replace(weight=np.ones(problems.CLIENTS)))

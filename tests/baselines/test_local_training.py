@@ -2,7 +2,6 @@
 
 import jax
 import numpy as np
-import pytest
 
 from fedjax_sparse.costs import prices
 from tests.baselines import local_training_twin as twin
@@ -12,12 +11,6 @@ from tests.baselines.quadratics import close, quadratic
 SIZES, STEPS = (1, 4, 5, 7), (1, 2, 2, 3)
 D = 8
 X = np.linspace(-1, 1, D)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
 
 
 def start():

@@ -15,12 +15,6 @@ TIMES = [1.0, 1.5, 1.0, 1.5]
 CLOCK = {"computation_time": 0.5, "constant_time": 10.0}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 @pytest.mark.parametrize("hyper", [{}, {"remember": False, "max_density": 0.7}])
 def test_four_rounds_of_all_clients_agree_with_the_twin(hyper):
     problem = problems.setting(local_epochs=3, cohort_size=problems.CLIENTS)

@@ -21,12 +21,6 @@ X = np.linspace(-1, 1, D)
 GOLDEN = np.asarray([3, -1, 2, 0.5, -4, 0])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 def run(cohorts=COHORTS, **hyper):
     _, noisy = quadratic(10, 4, D)
     setting = bench.federation(noisy, SIZES, bench.TWO_LEAVES, batch_size=3, weighting="examples")

@@ -20,12 +20,6 @@ D = 8
 X = np.linspace(-1, 1, D)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 def run(cohorts=COHORTS, **hyper):
     _, noisy = quadratic(8, 4, D)
     setting = bench.federation(noisy, SIZES, bench.TWO_LEAVES, batch_size=3, weighting="examples")

@@ -15,12 +15,6 @@ DENSITIES = [1.0, 8 / 20, 1.0, 6 / 15]
 HYPER = {"sparsity": 0.6, "allocation": "uniform", "drop_fraction": 0.5, "adjust_until": 10}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 def scores_of(name, problem, t):
     grad = problems.gradient(problem)
     _, work_key = jax.random.split(problems.round_key(t))

@@ -20,12 +20,6 @@ OMEGA = np.asarray(SIZES) / np.mean(SIZES)
 D = 8
 
 
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 def start(**hyper):
     _, noisy = quadratic(4, 4, D)
     options = {"batch_size": 3, "lr_schedule": hyper.pop("lr_schedule", "constant")}

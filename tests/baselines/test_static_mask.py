@@ -2,7 +2,6 @@
 
 import functools
 
-import jax
 import numpy as np
 import pytest
 
@@ -13,12 +12,6 @@ from tests.baselines import static_masks_twin as twin
 from tests.baselines.twin_steps import kept, masked_fedavg
 
 PRUNABLE, DENSE = problems.PRUNABLE, 8
-
-
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
 
 
 @pytest.mark.parametrize(

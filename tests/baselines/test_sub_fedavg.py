@@ -1,6 +1,5 @@
 """Sub-FedAvg against its twin, its gates and its counts."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -9,12 +8,6 @@ from tests.baselines import personal_problem as problems
 from tests.baselines import sub_fedavg_twin as twin
 
 KERNELS, DENSE = 35, 8
-
-
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
 
 
 @pytest.mark.parametrize("upload_pruned", [True, False])

@@ -16,12 +16,6 @@ HIDDEN = [False, False, False, True]  # in the library's order; the first layer 
 ORDER = [1, 0, 3, 2]  # of the twin's network: w before b
 
 
-@pytest.fixture(scope="module", autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 def swat_gradient(problem):
     def grad(client, params, step):
         del step
