@@ -6,9 +6,10 @@ from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import identity, in_sequence, make_gradient
 from fedjax_sparse.clients.proximal import pulled_to
 from fedjax_sparse.config.cards.ditto import Ditto
-from fedjax_sparse.costs.counts import Report, dense_message, training_work
-from fedjax_sparse.server.optimizer import Server, server_step, weighted_step
-from fedjax_sparse.types import Algorithm, Federation, Metrics, State
+from fedjax_sparse.costs.counts import Report, training_work
+from fedjax_sparse.rounds.averaging import averaging_round
+from fedjax_sparse.server.optimizer import Server, weighted_step
+from fedjax_sparse.types import Algorithm, Federation
 
 
 def ditto(federation: Federation, hyper: Ditto) -> Algorithm:
@@ -39,7 +40,6 @@ def ditto(federation: Federation, hyper: Ditto) -> Algorithm:
     gradient = make_gradient(federation.loss)
     optimizer, plan = federation.server_optimizer, federation.plan
     live = jnp.asarray(trees.sizes(federation.params), jnp.int32)
-    message_size = trees.size(federation.params) + federation.stats_size
 
     def init(variables, key):
         del key
@@ -69,18 +69,16 @@ def ditto(federation: Federation, hyper: Ditto) -> Algorithm:
         step = weighted_step(trained.variables, server.variables, client.weight)
         return step, personal.variables, Report(both.loss, training_work(both, live))
 
-    def round_fn(state, cohort, t, key):
-        total, client_states, report = federation.over_clients(
-            work, (state.server, t), state.client, cohort, key
-        )
-        variables, opt = state.server
-        server = Server(*server_step(optimizer, variables, opt, total, cohort.weight))
-        up = dense_message(message_size, cohort.present)
-        down = dense_message(message_size, cohort.invited)
-        return State(server, client_states), Metrics(up, down, report.work, report.loss, {})
-
     def model(server, own):
         del server
         return own
 
-    return Algorithm(init, init_client, None, round_fn, model, lambda server: server.variables, personal=True)
+    return Algorithm(
+        init,
+        init_client,
+        None,
+        averaging_round(federation, work),
+        model,
+        lambda server: server.variables,
+        personal=True,
+    )

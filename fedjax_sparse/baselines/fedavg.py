@@ -8,10 +8,11 @@ from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.clients.proximal import proximal_training
 from fedjax_sparse.clients.state_store import no_client_state
 from fedjax_sparse.config.cards.fedavg import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedProx, FedYogi
-from fedjax_sparse.costs.counts import Report, dense_message, training_work
+from fedjax_sparse.costs.counts import Report, training_work
+from fedjax_sparse.rounds.averaging import averaging_round
 from fedjax_sparse.server import fedopt
-from fedjax_sparse.server.optimizer import Server, server_step, weighted_step
-from fedjax_sparse.types import Algorithm, Federation, Metrics, State
+from fedjax_sparse.server.optimizer import Server, weighted_step
+from fedjax_sparse.types import Algorithm, Federation
 
 
 def fedavg(federation: Federation, hyper: FedAvg) -> Algorithm:
@@ -33,7 +34,6 @@ def fedavg(federation: Federation, hyper: FedAvg) -> Algorithm:
     gradient = make_gradient(federation.loss)
     optimizer = federation.server_optimizer
     live = jnp.asarray(trees.sizes(federation.params), jnp.int32)
-    message_size = trees.size(federation.params) + federation.stats_size
 
     def init(variables, key):
         del key
@@ -45,21 +45,11 @@ def fedavg(federation: Federation, hyper: FedAvg) -> Algorithm:
         step = weighted_step(trained.variables, server.variables, client.weight)
         return step, client_state, Report(trained.loss, training_work(trained, live))
 
-    def round_fn(state, cohort, t, key):
-        total, client_states, report = federation.over_clients(
-            work, (state.server, t), state.client, cohort, key
-        )
-        variables, opt = state.server
-        server = Server(*server_step(optimizer, variables, opt, total, cohort.weight))
-        up = dense_message(message_size, cohort.present)
-        down = dense_message(message_size, cohort.invited)
-        return State(server, client_states), Metrics(up, down, report.work, report.loss, {})
-
     def model(server, client_state):
         del client_state
         return server.variables
 
-    return Algorithm(init, no_client_state, None, round_fn, model)
+    return Algorithm(init, no_client_state, None, averaging_round(federation, work), model)
 
 
 def fedprox(federation: Federation, hyper: FedProx) -> Algorithm:
