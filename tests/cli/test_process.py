@@ -4,8 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Where a shell started the tests in the background, Ctrl-C would be ignored; a person's terminal hears it.
+AT_A_TERMINAL = """
+import os, signal, sys, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
+
 AT_AN_IMPORT = """
-import os, signal, sys
 from fedjax_sparse.cli.process import run
 
 class Interrupting:
@@ -19,7 +24,6 @@ run()
 """
 
 WHILE_COMPILING = """
-import os, signal, sys, threading
 from fedjax_sparse.cli.process import run
 from fedjax_sparse.simulation import programs
 
@@ -37,7 +41,11 @@ run()
 def ended(program: str, *args: str) -> tuple[int, list[str]]:
     """The exit code of a program and what it says to the person before it."""
     done = subprocess.run(
-        [sys.executable, "-c", program, *args], stderr=subprocess.PIPE, text=True, check=False, timeout=120
+        [sys.executable, "-c", AT_A_TERMINAL + program, *args],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=120,
     )
     return done.returncode, done.stderr.splitlines()
 
