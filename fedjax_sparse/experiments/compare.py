@@ -4,7 +4,6 @@ Each run is an ordinary one: `resume`, `plot` and `load_run` take its folder. Wh
 stopped goes on, and what failed is tried again when the comparison is called the next time.
 """
 
-import datetime
 import functools
 import gc
 import shutil
@@ -82,8 +81,7 @@ def compare(
 def _claimed(out: Path | None, first: Case) -> AbstractContextManager[Path]:
     """Holds the folder of this comparison, or makes it; case folders have locks of their own."""
     if out is None:
-        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        return claims.new([Path("runs") / f"compare-{Path(first.config.data.dataset).stem}-{now}"])
+        return claims.new(claims.automatic(f"compare-{Path(first.config.data.dataset).stem}"))
     return claims.held(out) if (out / FILE).is_file() else claims.new([out])
 
 

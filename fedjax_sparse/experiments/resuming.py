@@ -75,15 +75,14 @@ def _resume(
     step = recorder.last_step(say)
     if not recorder.running:
         raise UsageError(f"cannot resume {out}: all of its seeds have diverged")
-    config = configs.from_toml_dict(table)
-    if rounds is not None:
-        config = lengthened(config, rounds)
+    recorded = configs.from_toml_dict(table)
+    config = recorded if rounds is None else lengthened(recorded, rounds)
     if chunk is not None:
         config = configs.changed(config, chunk=chunk)
     with doing(f"loading {config.data.dataset}"):
         experiment = build(config, initial(config) if step is None else None)
     start = recorder.restore(step, programs.state_shapes(experiment.algorithm, experiment.setting), say)
-    if config.training.rounds != configs.from_toml_dict(table).training.rounds:
+    if config.training.rounds != recorded.training.rounds:
         recorder = Recorder(folders, run_folder.lengthen(out, config.training.rounds))
     for folder in folders:
         folder.update_manifest(resumed=[*command])

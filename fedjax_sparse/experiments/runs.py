@@ -1,8 +1,6 @@
 """A new run, from its configuration to its folder."""
 
-import datetime
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -39,7 +37,8 @@ def run(
         RunError: The run failed.
     """
     check_sinks(config)
-    names = [Path(config.records.out)] if config.records.out else _names(config)
+    what = f"{config.algorithm}-{Path(config.data.dataset).stem}"
+    names = [Path(config.records.out)] if config.records.out else claims.automatic(what)
     with joined(cluster, config.machine.devices), records_at(claims.new(names)) as out:
         return _run(config, out, command, audience)
 
@@ -58,12 +57,3 @@ def _run(config: RunConfig, out: Path, command: Sequence[str], audience: Audienc
     for folder in folders:
         run_folder.write_clients(folder.path, experiment.holdings)
     return drive(ready, out, Recorder(folders, table), None, audience)
-
-
-def _names(config: RunConfig) -> Iterator[Path]:
-    """runs/<algorithm>-<data set>-<time>, then with -2, -3, ... behind. Not every file system takes a colon."""
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{config.algorithm.replace(':', '.')}-{Path(config.data.dataset).stem}-{now}"
-    yield Path("runs") / name
-    for number in itertools.count(2):
-        yield Path("runs") / f"{name}-{number}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import fcntl
+import itertools
 import os
 import platform
 import warnings
@@ -41,6 +43,18 @@ def new(names: Iterable[Path]) -> Iterator[Path]:
                 return
         assert refusal is not None, "no names"
         raise refusal
+
+
+def automatic(what: str) -> Iterator[Path]:
+    """Names for a folder that nobody named: runs/<what>-<time>, then with -2, -3, ... behind.
+
+    Not every file system takes a colon.
+    """
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    first = Path("runs") / f"{what.replace(':', '.')}-{now}"
+    yield first
+    for number in itertools.count(2):
+        yield first.with_name(f"{first.name}-{number}")
 
 
 @contextlib.contextmanager

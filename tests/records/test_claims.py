@@ -84,3 +84,15 @@ def test_runs_that_start_together_have_folders_of_their_own(tmp_path: Path) -> N
     for thread in threads:
         thread.join()
     assert sorted(made) == sorted(tmp_path / "runs" / str(n) for n in range(8))
+
+
+def test_a_folder_that_nobody_named_is_numbered_where_its_second_is_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = itertools.islice(claims.automatic("a.module:factory-digits"), 2)
+    assert first.parent == Path("runs")
+    assert re.fullmatch(r"a\.module\.factory-digits-\d{8}-\d{6}", first.name)
+    assert second.name == f"{first.name}-2"
+    first.mkdir(parents=True)
+    (first / "manifest.json").touch()
+    with claims.new([first, second]) as taken:
+        assert taken == second
