@@ -18,7 +18,7 @@ from fedjax_sparse.data.population import Padding, padding
 from fedjax_sparse.devices import meshes
 from fedjax_sparse.experiments import interrupts
 from fedjax_sparse.experiments.building import Experiment, Ready
-from fedjax_sparse.experiments.progress import STDERR, Display, display, doing, facts, say
+from fedjax_sparse.experiments.progress import STDERR, Display, display, doing, facts, say, silent
 from fedjax_sparse.records import run_folder, sinks
 from fedjax_sparse.records.recorder import Recorder
 from fedjax_sparse.records.run_folder import RunFolder
@@ -158,8 +158,7 @@ def records_at(claim: AbstractContextManager[Path]) -> Iterator[Path]:
         claim: What the first process enters, see `claims`.
     """
     if jax.distributed.is_initialized() and jax.process_index():
-        STDERR.quiet = True
-        with tempfile.TemporaryDirectory() as scratch:
+        with silent(), tempfile.TemporaryDirectory() as scratch:
             yield Path(scratch)
     else:
         with claim as out:

@@ -149,6 +149,17 @@ def doing(what: str) -> Iterator[None]:
 
 
 @contextmanager
+def silent(holds: bool = True) -> Iterator[None]:
+    """Of several processes only the first speaks: where this holds, nothing is said until the end of the block."""
+    before = STDERR.quiet
+    STDERR.quiet = before or holds
+    try:
+        yield
+    finally:
+        STDERR.quiet = before
+
+
+@contextmanager
 def timed() -> Iterator[None]:
     """Says in the end how long all of it took."""
     started = time.perf_counter()

@@ -88,3 +88,12 @@ def test_what_takes_a_while_is_said_before_it_and_how_long_all_took_after_it(cap
             assert capsys.readouterr().err == "loading digits\n"
         time.sleep(0.06)
     assert float(capsys.readouterr().err.removesuffix(" s in all\n")) >= 0.1
+
+
+def test_silence_ends_with_its_block(capsys):
+    with progress.silent():
+        progress.say("nobody hears this")
+    with progress.silent(False):
+        progress.say("this is heard")
+    progress.say("and this")
+    assert capsys.readouterr().err == "this is heard\nand this\n"
