@@ -10,19 +10,18 @@ from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import in_sequence, make_gradient
 from fedjax_sparse.clients.own_accuracy import make_own_accuracy
 from fedjax_sparse.config.cards.sub_fedavg import SubFedAvg
-from fedjax_sparse.costs.counts import Report, sparse_message, subset_message, training_work
+from fedjax_sparse.costs.counts import Report, sparse_message, training_work
 from fedjax_sparse.rounds.masked_averaging import masked_gradient
-from fedjax_sparse.rounds.part_averaging import mean_of_parts, part_sum
+from fedjax_sparse.rounds.part_averaging import mean_of_parts, part_messages, part_sum, size_beside
 from fedjax_sparse.sparsity import masks
 from fedjax_sparse.sparsity.percentile import at_least_percentile
-from fedjax_sparse.types import Algorithm, Declared, Federation, Metrics, PyTree, State
+from fedjax_sparse.types import Algorithm, Cohort, Declared, Federation, Message, Metrics, PyTree, State
 
 
 class _Log(NamedTuple):
-    """What one client reports: its training, the entries of its mask before and after, and whether it pruned."""
+    """What one client reports: its training, the entries that its new mask keeps, and whether it pruned."""
 
     report: Report
-    held: jax.Array
     kept: jax.Array
     pruned: jax.Array
 
@@ -59,7 +58,7 @@ def sub_fedavg(federation: Federation, hyper: SubFedAvg) -> Algorithm:
         Heterogeneity (arXiv 2105.00562).
     """
     among = masks.prunable(federation.kinds, masks.SCOPES["kernels"])
-    work, messages = _client_work(federation, hyper, among), _messages(federation, hyper, among)
+    work = _client_work(federation, hyper, among)
 
     def init(variables, key):
         del key
@@ -74,7 +73,9 @@ def sub_fedavg(federation: Federation, hyper: SubFedAvg) -> Algorithm:
         total, client_states, log = federation.over_clients(
             work, (state.server, t), state.client, cohort, key
         )
-        up, down = messages(log, cohort, held)
+        up, down = part_messages(federation, among, held, log.kept, cohort)
+        if not hyper.upload_pruned:
+            up = _whole_upload(federation, among, held, log.pruned, cohort)
         report, pruned = log.report, log.pruned.astype(jnp.float32)
         server = mean_of_parts(state.server, total, cohort.present)
         metrics = Metrics(up, down, report.work, report.loss, {"pruned_clients": pruned})
@@ -124,26 +125,19 @@ def _client_work(federation: Federation, hyper: SubFedAvg, among: PyTree) -> Cal
         new = trees.where(prunes, pruned_mask, mask)
         sent = masks.model_under(trained.variables, new if hyper.upload_pruned else mask)
         report = Report(trained.loss, training_work(trained, trees.count_nonzero(mask)))
-        log = _Log(report, masks.count(mask, among), masks.count(new, among), prunes)
+        log = _Log(report, masks.count(new, among), prunes)
         return part_sum(sent, mask), new, log
 
     return work
 
 
-def _messages(federation: Federation, hyper: SubFedAvg, among: PyTree) -> Callable:
-    """Builds (what clients report, cohort, held i32[C]) -> the messages up and down."""
+def _whole_upload(
+    federation: Federation, among: PyTree, held: jax.Array, pruned: jax.Array, cohort: Cohort
+) -> Message:
+    """All that was trained, and one bit for each living entry where a mask that was pruned says what stays."""
     whole = trees.size(federation.params) + federation.stats_size
-    dense = whole - sum(masks.prunable_sizes(federation.params, among))
-
-    def messages(log, cohort, held):
-        down = sparse_message(whole, held + dense, cohort.invited, located=0, universe=0)
-        if hyper.upload_pruned:
-            return subset_message(whole, log.kept, log.held, cohort.present, beside=dense), down
-        bits = jnp.where(log.pruned, log.held, 0)
-        up = sparse_message(whole, log.held + dense, cohort.present, located=0, universe=0, mask_bits=bits)
-        return up, down
-
-    return messages
+    values, bits = held + size_beside(federation, among), jnp.where(pruned, held, 0)
+    return sparse_message(whole, values, cohort.present, located=0, universe=0, mask_bits=bits)
 
 
 def _share_that_differs(a: PyTree, b: PyTree) -> jax.Array:

@@ -61,6 +61,8 @@ def lotteryfl_round(
     least_accuracy: float = 0.2,
     end_rate: float = 0.5,
     momentum: float = 0.5,
+    decay: float = 0.0,
+    clip: float = math.inf,
 ) -> tuple[dict, list[Params]]:
     """One round; returns the state and the cohort's uploads."""
     uploads, masks, rates = [], list(state["masks"]), list(state["rates"])
@@ -84,6 +86,8 @@ def lotteryfl_round(
             ]
             rates[k] *= 1 - percent / 100
             y = masked(state["start"], masks[k])
-        uploads.append(sgd(gradient, y, range(steps), lr, before=frozen, momentum=momentum))
+        uploads.append(
+            sgd(gradient, y, range(steps), lr, before=frozen, momentum=momentum, decay=decay, clip=clip)
+        )
     server = mean_of_holders(uploads, [masks[k] for k in cohort], state["server"])
     return {"server": server, "start": state["start"], "masks": masks, "rates": rates}, uploads
