@@ -28,7 +28,7 @@ FLOORS: list[set[str]] = [
     {"simulation"},
     {"records"},
     {"results"},
-    {"experiments", "testing"},
+    {"experiments", "testing", "reproduction"},
     {ROOT},
     {"cli"},
     {"__main__"},
@@ -43,6 +43,7 @@ NARROWER: dict[str, set[str]] = {
     "algorithms": {"errors", "types", "trees", "costs", "config", "sparsity", "clients", "server", "rounds"},
     "baselines": {"errors", "types", "trees", "costs", "config", "sparsity", "clients", "server", "rounds"},
     "results": {"errors", "costs", "config", "records"},
+    "reproduction": {"errors", "costs", "config", "records", "results"},
 }
 # An algorithm is not another one's part: what two of them share has a room of its own.
 APART = {"algorithms", "baselines"}
@@ -57,6 +58,7 @@ OUTSIDE = {
     "algorithms": {"jax", "numpy", "optax"},
     "baselines": {"jax", "numpy", "optax"},
     "results": {"matplotlib", "numpy", "scipy"},
+    "reproduction": {"matplotlib", "numpy", "scipy"},
 }
 # Algorithms compute, and may warn: no files, processes or clocks.
 STANDARD = {
@@ -99,6 +101,8 @@ WITHOUT_JAX = [
     "results.figures",
     "results.reading",
     "results.tables",
+    "cli.reproducing",
+    "reproduction.page",
 ]
 
 

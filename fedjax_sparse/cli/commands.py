@@ -5,12 +5,9 @@ Names and flags are resolved without JAX, which is imported only once a request 
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import re
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import get_annotations
@@ -21,7 +18,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from fedjax_sparse import __version__, errors
 from fedjax_sparse.cli import comparing, flags, listing
-from fedjax_sparse.cli.common import PROG, introduced, note, run_sections, value_of
+from fedjax_sparse.cli.common import PROG, at_the_door, introduced, note, run_sections, value_of
 from fedjax_sparse.cli.flags import Section
 from fedjax_sparse.config import idle, registry, run_config
 from fedjax_sparse.config.cluster import Cluster
@@ -32,31 +29,12 @@ from fedjax_sparse.config.options import declared_options
 def main(args: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code: 0, 1 for a failure, 2 for a wrong request, 130 interrupted."""
     args = sys.argv[1:] if args is None else list(args)
-    # Warnings are for people here: one line, without the place in the code that they come from.
-    warnings.showwarning = lambda message, *place: note(str(message))
-    for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8 is told of an ü by its number
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    try:
+
+    def work() -> int:
         _check_encoding(args)
-        code = _dispatch(args)
-        sys.stdout.flush()  # here, so that a reader who has gone is noticed here
-        return code
-    except SystemExit as stop:  # --help
-        return int(stop.code or 0)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
-    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except Exception as error:
-        if os.environ.get("FEDJAX_SPARSE_DEBUG") == "1":
-            raise
-        if isinstance(error, errors.UsageError):
-            return _fail(str(error), 2)
-        return _fail(
-            str(error) if isinstance(error, errors.RunError) else f"{type(error).__name__}: {error}", 1
-        )
+        return _dispatch(args)
+
+    return at_the_door(work)
 
 
 def _check_encoding(args: Sequence[str]) -> None:
@@ -66,11 +44,6 @@ def _check_encoding(args: Sequence[str]) -> None:
             text.encode("utf-8", "surrogateescape").decode()
         except UnicodeError:
             raise errors.UsageError(f"argument {text!a} is not UTF-8") from None
-
-
-def _fail(message: str, code: int) -> int:
-    print(f"{PROG}: error: {' '.join(message.split())}", file=sys.stderr)
-    return code
 
 
 def _dispatch(args: Sequence[str]) -> int:

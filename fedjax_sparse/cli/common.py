@@ -4,16 +4,53 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import itertools
+import os
 import sys
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 
+from fedjax_sparse import errors
 from fedjax_sparse.cli.flags import Section
 from fedjax_sparse.config import run_config
 from fedjax_sparse.config.cluster import ALONE, Cluster
 from fedjax_sparse.config.options import Option, declared_options
 
 PROG = "fedjax-sparse"
+
+
+def at_the_door(work: Callable[[], int]) -> int:
+    """Does what was asked for, and says in one line what went wrong: the exit code is then 1, 2 or 130."""
+    # Warnings are for people here: one line, without the place in the code that they come from.
+    warnings.showwarning = lambda message, *place: note(str(message))
+    for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8 is told of an ü by its number
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = work()
+        sys.stdout.flush()  # here, so that a reader who has gone is noticed here
+        return code
+    except SystemExit as stop:  # --help
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("FEDJAX_SPARSE_DEBUG") == "1":
+            raise
+        if isinstance(error, errors.UsageError):
+            return _fail(str(error), 2)
+        return _fail(
+            str(error) if isinstance(error, errors.RunError) else f"{type(error).__name__}: {error}", 1
+        )
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"{PROG}: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
 
 
 def note(message: str) -> None:

@@ -4,10 +4,8 @@ Each run is an ordinary one: `resume`, `plot` and `load_run` take its folder. Wh
 stopped goes on, and what failed is tried again when the comparison is called the next time.
 """
 
-import functools
-import gc
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -19,11 +17,9 @@ from fedjax_sparse.config import run_config
 from fedjax_sparse.config.comparison import FILE, Case, Comparison
 from fedjax_sparse.costs.units import human_bytes
 from fedjax_sparse.errors import RunError, UsageError
-from fedjax_sparse.experiments import building, interrupts, resuming, runs
-from fedjax_sparse.experiments.driving import Audience
-from fedjax_sparse.experiments.progress import STDERR, display, doing, facts, say
-from fedjax_sparse.records import claims, run_folder
-from fedjax_sparse.records.recorder import Recorder
+from fedjax_sparse.experiments import building, several
+from fedjax_sparse.experiments.progress import doing, say
+from fedjax_sparse.records import claims
 from fedjax_sparse.records.run_folder import MANIFEST
 from fedjax_sparse.records.writing import replace, writing
 from fedjax_sparse.results import comparison_figures
@@ -55,24 +51,16 @@ def compare(
     """
     with _claimed(out, cases[0]) as here:
         _check_same(cases, here)
-        pending = [case for case in cases if not _has_ended(here / case.name)]
+        pending = [case for case in cases if not several.has_ended(here / case.name)]
         if len(pending) < len(cases):
             say(f"{len(cases) - len(pending)} of {len(cases)} runs have ended; going on with the others")
         _check_disk(pending, here)
         with writing(here / FILE) as path:
             replace(path, tomli_w.dumps(comparisons.to_toml_dict(comparison)).encode())
-        failures: dict[str, str] = {}
-        for number, case in enumerate(pending):
-            say(f"run {number + 1} of {len(pending)}: {case.name}")
-            try:
-                code = _run(case, here / case.name, command, _audience(pending, number))
-            except Exception as error:  # whatever it is, the others go on
-                failures[case.name] = " ".join(f"{_kind(error)}{error}".split())
-                say(f"{case.name} failed: {failures[case.name]}")
-                continue
-            if code in interrupts.EXIT_CODES.values():
-                say(f"go on with: fedjax-sparse compare --config {here / FILE} --out {here}")
-                return code
+        failures, stopped = several.run_all({case.name: case.config for case in pending}, here, command)
+        if stopped is not None:
+            say(f"go on with: fedjax-sparse compare --config {here / FILE} --out {here}")
+            return stopped
         outcomes = [results.read(case, here / case.name, failures.get(case.name)) for case in cases]
         _report(outcomes, comparison, here, figures)
         return int(any(outcome.faults for outcome in outcomes))
@@ -96,10 +84,6 @@ def _check_same(cases: Sequence[Case], here: Path) -> None:
     odd = [name for name in {**before, **now} if name not in before or name not in now]
     what = f"whose runs differ: {', '.join(odd)}" if odd else f"with other options, see {here / FILE}"
     raise UsageError(f"{here} holds another comparison, {what}; choose another --out")
-
-
-def _has_ended(folder: Path) -> bool:
-    return (folder / MANIFEST).is_file() and run_folder.has_ended(folder)
 
 
 def _check_disk(pending: Sequence[Case], here: Path) -> None:
@@ -134,36 +118,6 @@ def _state_bytes(case: Case) -> int:
     made = building.build(case.config)
     leaves = jax.tree.leaves(programs.state_shapes(made.algorithm, made.setting))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-
-
-def _run(case: Case, folder: Path, command: Sequence[str], audience: Audience) -> int:
-    """Runs a case from where it stands; its program, whose memory maps are few in a process, goes with it."""
-    try:
-        if (folder / MANIFEST).is_file():
-            return resuming.resume(folder, command, audience=audience)
-        return runs.run(run_config.changed(case.config, out=str(folder)), command, audience=audience)
-    finally:
-        jax.clear_caches()
-        gc.collect()
-
-
-def _audience(pending: Sequence[Case], number: int) -> Audience:
-    """One display over all runs, and a line for each that ends."""
-    rounds = [case.config.training.rounds for case in pending]
-    before = sum(rounds[:number])
-    name = f"run {number + 1}/{len(pending)} {pending[number].name}"
-    show: Callable = functools.partial(display, STDERR, sum(rounds), before=before, name=name)
-
-    def report(experiment: building.Experiment, out: Path, recorder: Recorder) -> None:
-        last = [rows[-1] for rows in (folder.rows() for folder in recorder.running) if rows]
-        if last:
-            say("  ".join([pending[number].name, *facts(last)]))
-
-    return Audience(lambda rounds, done: show(done=before + done), report)
-
-
-def _kind(error: Exception) -> str:
-    return "" if isinstance(error, UsageError | RunError) else f"{type(error).__name__}: "
 
 
 def _report(outcomes: Sequence[Outcome], comparison: Comparison, here: Path, figures: bool) -> None:

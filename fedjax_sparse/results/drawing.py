@@ -49,12 +49,13 @@ class Curve(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """Two quantities, a line for each run, and what each run wants y to become (None: nothing)."""
+    """Two quantities, a line for each run, what each run wants y to become (None: nothing), and a title, if any."""
 
     x: Quantity
     y: Quantity
     lines: Sequence[Curve]
     targets: Sequence[float | None]
+    title: str = ""
 
 
 # Okabe and Ito's colours, distinct with any colour vision, without yellow (faint on white); line styles differ too.
@@ -92,6 +93,7 @@ def draw(panels: Sequence[Panel], names: Sequence[str], title: str) -> Figure:
     figure = new_figure(5.2 * columns + 0.4, 3.2 * rows + 0.7)
     for axes, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=False):
         _draw_panel(axes, panel)
+        axes.set_title(panel.title, fontsize=10)
     figure.suptitle(textwrap.fill(title, LETTERS * columns, break_long_words=False))
     keys = [Line2D([], [], **_look(number)) for number in range(len(names))]
     if any(target is not None for panel in panels for target in panel.targets):

@@ -31,6 +31,9 @@ QUANTITIES = {
     "train_loss": Quantity("Training loss", scale="wide"),
     "density": Quantity("Density of all parameters", "%", "zero"),
     "density_prunable": Quantity("Density of prunable parameters", "%", "zero"),
+    "regrowth": Quantity("Weights that lived in a round and are not sent", scale="log"),
+    "mask_iou_rounds": Quantity("IoU of the mask with the round before"),
+    "control_mean": Quantity("Norm of the mean control variate", scale="wide"),
     "uplink_density": Quantity("Density of what clients send", "%", "zero"),
     "downlink_density": Quantity("Density of what the server sends", "%", "zero"),
 }

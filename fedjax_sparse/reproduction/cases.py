@@ -1,0 +1,222 @@
+"""The runs behind a figure: what each is called in it, at which scale it is run, and what came of it. No JAX here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from fedjax_sparse.config import comparison, run_config
+from fedjax_sparse.config.run_config import RunConfig
+from fedjax_sparse.errors import UsageError
+from fedjax_sparse.results import comparison_table, tables
+from fedjax_sparse.results.comparison_table import Outcome
+from fedjax_sparse.results.reading import ACCURACY, Run
+from fedjax_sparse.results.statistics import Estimate, paired
+
+Scale = Literal["smoke", "cpu", "paper"]
+SCALES: tuple[Scale, ...] = ("smoke", "cpu", "paper")
+# What does not change what is learnt, so that a run is the same run without it.
+_ELSEWHERE = ("machine", "records")
+_PLACES = ("data_dir", "cache_dir")
+
+
+class Settings(NamedTuple):
+    """The TOML file that states what all runs of a figure share, at each scale; its table [algorithm] is not read."""
+
+    smoke: Path
+    cpu: Path
+    paper: Path
+
+    def options(self, scale: Scale) -> dict[str, Any]:
+        """Options of a run, by name.
+
+        Raises:
+            UsageError: The file cannot be read, or states something that is no option.
+        """
+        path: Path = getattr(self, scale)
+        try:
+            return run_config.options_of_run(run_config.read(path))
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from None
+
+
+class Case(NamedTuple):
+    """One run of a figure.
+
+    Attributes:
+        series: The line that it belongs to, as the legend has it.
+        config: What is run; its folder follows from it, so that figures share runs.
+        panel: The panel that it belongs to; empty where there is one.
+        at: Where it stands on the x axis of a sweep; None for a run that is drawn across all of it.
+    """
+
+    series: str
+    config: RunConfig
+    panel: str = ""
+    at: float | None = None
+
+    @property
+    def folder(self) -> str:
+        """The same for all cases that ask for the same run, and only for those."""
+        sections = {name: vars(getattr(self.config, name)) for name in run_config.SECTIONS}
+        stated = {name: own for name, own in sections.items() if name not in _ELSEWHERE}
+        stated["data"] = {key: value for key, value in stated["data"].items() if key not in _PLACES}
+        text = json.dumps([self.config.algorithm, vars(self.config.hyper), stated], sort_keys=True)
+        plain = re.sub(r"[^a-z0-9]+", "-", f"{self.config.algorithm}-{self.config.data.dataset}".lower())
+        return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def case(
+    series: str,
+    algorithm: str,
+    options: Mapping[str, Any],
+    *,
+    panel: str = "",
+    at: float | None = None,
+    **own: Any,
+) -> Case:
+    """A case from the options that all runs share and those of its own, which win.
+
+    Raises:
+        UsageError: They are no configuration.
+    """
+    values = run_config.without_rivals(options, own) | own
+    return Case(series, run_config.configure(algorithm, **values), panel, at)
+
+
+class Result(NamedTuple):
+    """A case and what came of it."""
+
+    case: Case
+    outcome: Outcome
+
+    @property
+    def run(self) -> Run:
+        """All that was recorded."""
+        if self.outcome.run is None:
+            raise UsageError(f"{self.case.folder} has recorded nothing")
+        return self.outcome.run
+
+
+class Results(NamedTuple):
+    """What came of all cases.
+
+    Attributes:
+        found: Of the cases that have recorded something.
+        missing: Of the others, and of those that did not finish: what, and why.
+    """
+
+    found: Sequence[Result]
+    missing: Sequence[str]
+
+    def of(self, series: str, panel: str = "", at: float | None = None) -> Result | None:
+        """The result of this place; a run without a place of its own is found at all places."""
+        for result in self.found:
+            if result.case.series == series and result.case.panel == panel and result.case.at in (None, at):
+                return result
+        return None
+
+    def scores(
+        self, series: str, panel: str = "", at: float | None = None, *, column: str = ACCURACY, last: int = 10
+    ) -> dict[int, float]:
+        """Seed -> mean of a column over the recorded rounds among the last so many, of the seeds that finished."""
+        result = self.of(series, panel, at)
+        seeds = result.outcome.seeds if result else {}
+        return {seed: tables.late_mean(columns, column, last) for seed, columns in seeds.items()}
+
+    def difference(
+        self, series: str, other: str, panel: str = "", at: float | None = None, **of: Any
+    ) -> Estimate:
+        """Mean over seeds of `scores` of one series less those of another, seed by seed; NaN where one is missing."""
+        return paired(self.scores(series, panel, at, **of), self.scores(other, panel, at, **of))
+
+    def panels(self) -> list[str]:
+        """In the order of the cases."""
+        return [*dict.fromkeys(result.case.panel for result in self.found)]
+
+    def by_series(self, panel: str) -> dict[str, list[Result]]:
+        """The results of a panel, series by series."""
+        grouped: dict[str, list[Result]] = {}
+        for result in self.found:
+            if result.case.panel == panel:
+                grouped.setdefault(result.case.series, []).append(result)
+        return grouped
+
+    def with_column(self, name: str, of: Callable[[Mapping[str, np.ndarray]], np.ndarray]) -> Results:
+        """The same with one more column, `of` the columns of each seed: (name -> f64[rows]) -> f64[rows]."""
+
+        def more(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {**columns, name: of(columns)}
+
+        def one(result: Result) -> Result:
+            run, outcome = result.run, result.outcome
+            return result._replace(
+                outcome=outcome._replace(
+                    run=run._replace(seeds=[more(seed) for seed in run.seeds]),
+                    seeds={seed: more(columns) for seed, columns in outcome.seeds.items()},
+                )
+            )
+
+        return self._replace(found=[one(result) for result in self.found])
+
+
+def check(cases: Sequence[Case]) -> None:
+    """Checks that cases can be drawn together.
+
+    Raises:
+        UsageError: There is none, two have the same place, or a panel mixes data sets.
+    """
+    if not cases:
+        raise UsageError("a figure needs one case at least")
+    seen: dict[tuple[str, str, float | None], Case] = {}
+    data: dict[str, str] = {}
+    for one in cases:
+        place = (one.panel, one.series, one.at)
+        if place in seen:
+            raise UsageError(
+                f"two cases have the same place: panel {place[0]!r}, series {place[1]!r}, at {place[2]}"
+            )
+        seen[place] = one
+        first = data.setdefault(one.panel, one.config.data.dataset)
+        if first != one.config.data.dataset:
+            raise UsageError(
+                f"panel {one.panel!r} mixes data sets, {first} and {one.config.data.dataset}: "
+                "their curves do not compare"
+            )
+
+
+def results(cases: Sequence[Case], runs: Path, failures: Mapping[str, str]) -> Results:
+    """Reads what came of the cases.
+
+    Args:
+        cases: In the order of the legend.
+        runs: The folder of their folders.
+        failures: Folder -> why it failed.
+
+    Raises:
+        RunError: Records are damaged.
+    """
+    found, missing = [], []
+    for one in cases:
+        named = comparison.Case(one.folder, None, one.config)
+        outcome = comparison_table.read(named, runs / one.folder, failures.get(one.folder))
+        if outcome.run is not None:
+            found.append(Result(one, outcome))
+        if outcome.faults or outcome.run is None:
+            missing.append(f"{_place(one)}: {'; '.join(outcome.faults) or 'nothing was recorded'}")
+    return Results(found, missing)
+
+
+def _place(one: Case) -> str:
+    return ", ".join(filter(None, [one.series, one.panel, "" if one.at is None else f"at {one.at:g}"]))
+
+
+def distinct(cases: Iterable[Case]) -> dict[str, RunConfig]:
+    """Folder -> configuration, each once, however many figures ask for it."""
+    return {one.folder: one.config for one in cases}

@@ -1,0 +1,129 @@
+"""One figure of a paper: drawn from its runs, laid beside the published numbers, and judged. No JAX here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from fedjax_sparse.errors import RunError
+from fedjax_sparse.reproduction import published
+from fedjax_sparse.reproduction.cases import Case, Results, Scale
+from fedjax_sparse.reproduction.charts import Picture
+from fedjax_sparse.reproduction.published import Beside
+from fedjax_sparse.results import drawing
+from fedjax_sparse.results.statistics import Estimate
+from fedjax_sparse.results.tables import write_csv
+
+
+class Verdict(NamedTuple):
+    """Whether a claim holds here, None where the runs cannot say, and what was measured, as a sentence."""
+
+    holds: bool | None
+    measured: str
+
+
+class Reproduction(NamedTuple):
+    """A figure or table of a paper; see the package's docstring for how one is written.
+
+    Attributes:
+        name: Of its files.
+        title: Paper, figure or table, and what it shows.
+        cases: Scale -> its runs.
+        picture: What came of them -> the figure.
+        claim: What the paper says that it shows; empty where it claims nothing.
+        judge: What came of the runs -> whether that holds here.
+        published: File and table of the published numbers; None where none is known.
+    """
+
+    name: str
+    title: str
+    cases: Callable[[Scale], Iterable[Case]]
+    picture: Callable[[Results], Picture]
+    claim: str = ""
+    judge: Callable[[Results], Verdict] | None = None
+    published: tuple[Path, str] | None = None
+
+
+class Report(NamedTuple):
+    """What a reproduction came to at one scale.
+
+    Attributes:
+        reproduction: Which.
+        scale: Which.
+        verdict: On its claim; None where there is none.
+        rows: The published numbers with ours.
+        settings: In what our runs are set otherwise than the published ones.
+        source: Of the published numbers; empty where there are none.
+        missing: Runs that did not finish, and why.
+        picture: The PNG.
+    """
+
+    reproduction: Reproduction
+    scale: Scale
+    verdict: Verdict | None
+    rows: Sequence[Beside]
+    settings: Sequence[str]
+    source: str
+    missing: Sequence[str]
+    picture: Path
+
+    @property
+    def last_line(self) -> str:
+        """The claim, whether it holds here, at which scale, and by how much."""
+        if self.verdict is None:
+            return f"{self.reproduction.title}: no claim to judge, at scale {self.scale}"
+        said = {True: "holds", False: "does not hold", None: "cannot be judged"}[self.verdict.holds]
+        caution = " (a check of the programs, no evidence)" if self.scale == "smoke" else ""
+        return f'claim "{self.reproduction.claim}" {said} here at scale {self.scale}{caution}: {self.verdict.measured}'
+
+
+def report(reproduction: Reproduction, scale: Scale, results: Results, out: Path) -> Report:
+    """Draws and judges what came of the runs; writes NAME.png, NAME.pdf and NAME.csv.
+
+    Args:
+        reproduction: What is drawn.
+        scale: At which its runs were.
+        results: What came of them.
+        out: A folder that is there.
+
+    Raises:
+        RunError: No run has recorded anything.
+        UsageError: The published numbers cannot be read, or the runs not be drawn.
+    """
+    if not results.found:
+        raise RunError(f"{reproduction.name}: no run has recorded anything; {'; '.join(results.missing)}")
+    table = published.read(*reproduction.published) if reproduction.published else None
+    picture = reproduction.picture(results)
+    files = drawing.save(picture.draw, out / reproduction.name, drawing.KINDS)
+    rows = published.beside(table, picture.points, results) if table else []
+    _write(picture, rows, out / f"{reproduction.name}.csv")
+    return Report(
+        reproduction,
+        scale,
+        reproduction.judge(results) if reproduction.judge else None,
+        rows,
+        published.differences(table, results) if table else [],
+        table.source if table else "",
+        results.missing,
+        files[0],
+    )
+
+
+def _write(picture: Picture, rows: Sequence[Beside], file: Path) -> None:
+    """Every number of the figure, with the published one where there is one, and its difference."""
+    known = {row.ours: row for row in rows if row.ours}
+    header = ["panel", "series", "quantity", "x", "mean", "min", "max", "seeds"]
+    nothing = (float("nan"),) * 3
+    lines = [
+        [*point, *((row.published, row.deviation, row.difference) if (row := known.get(point)) else nothing)]
+        for point in picture.points
+    ]
+    write_csv(file, [*header, "published", "published_deviation", "difference"], lines)
+
+
+def points_apart(difference: Estimate, what: str = "points") -> str:
+    """A difference of fractions in words: 1.3 ± 0.4 points above."""
+    margin = f" ± {100 * difference.margin:.1f}" if difference.margin == difference.margin else ""
+    side = "above" if difference.mean >= 0 else "below"
+    return f"{100 * abs(difference.mean):.1f}{margin} {what} {side}"

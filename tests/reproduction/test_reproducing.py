@@ -1,0 +1,79 @@
+"""A reproduction: its files, its last line, and the page."""
+
+import csv
+
+import pytest
+
+from fedjax_sparse.errors import RunError
+from fedjax_sparse.reproduction import charts, page, reproducing
+from fedjax_sparse.reproduction.cases import Results
+from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict, points_apart
+from fedjax_sparse.results.drawing import Quantity
+from fedjax_sparse.results.statistics import Estimate
+from tests.reproduction import made
+from tests.reproduction.test_published import TABLE
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reproduction")
+    (folder / "paper.toml").write_text(TABLE)
+    one = Reproduction(
+        "figure",
+        "Paper <1>, figure 2",
+        lambda scale: [],
+        lambda results: charts.picture(results, charts.sweep(results, Quantity("Sparsity", "%"))),
+        "sparse is best",
+        lambda results: Verdict(
+            True, f"it is {points_apart(results.difference('sparse', 'dense', at=0.9))} dense"
+        ),
+        (folder / "paper.toml", "accuracy"),
+    )
+    found = made.results(made.result("dense", [0.5, 0.5]), made.result("sparse", [0.61, 0.65], at=0.9))
+    return reproducing.report(one, "cpu", found, folder)
+
+
+def test_figure_and_numbers_are_written_with_the_published_ones_beside(report):
+    folder = report.picture.parent
+    assert report.picture.read_bytes().startswith(b"\x89PNG")
+    assert (folder / "figure.pdf").read_bytes().startswith(b"%PDF")
+    rows = [*csv.DictReader((folder / "figure.csv").read_text().splitlines())]
+    assert [row["series"] for row in rows] == ["dense", "sparse"]
+    assert rows[0]["published"] == ""
+    assert [float(rows[1][key]) for key in ("mean", "published", "difference")] == pytest.approx(
+        [0.63, 0.6, 0.03]
+    )
+
+
+def test_the_last_line_says_whether_the_claim_holds_where_and_by_how_much(report):
+    assert (
+        report.last_line
+        == 'claim "sparse is best" holds here at scale cpu: it is 13.0 ± 25.4 points above dense'
+    )
+    smoke = report._replace(scale="smoke", verdict=Verdict(None, "runs are missing"))
+    assert "cannot be judged here at scale smoke (a check of the programs, no evidence)" in smoke.last_line
+    assert "no claim to judge" in report._replace(verdict=None).last_line
+
+
+def test_the_page_shows_what_agrees_what_does_not_and_why(report, tmp_path):
+    text = page.write([report], ["other: no data"], tmp_path / "index.html").read_text()
+    for words in (
+        "Paper &lt;1&gt;, figure 2",
+        '<img src="figure.png"',
+        "0 numbers agree, 1 differ, 2 are not compared",
+        "Not the same: rounds: 20 here, 700 there",
+        "not run at this scale",
+        "another: nothing was recorded",
+        "other: no data",
+    ):
+        assert words in text, words
+
+
+def test_where_nothing_was_recorded_there_is_no_figure(report, tmp_path):
+    with pytest.raises(RunError, match="figure: no run has recorded anything; a: no data"):
+        reproducing.report(report.reproduction, "cpu", Results([], ["a: no data"]), tmp_path)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_differences_in_words():
+    assert points_apart(Estimate(-0.0131, float("nan"))) == "1.3 points below"

@@ -1,0 +1,67 @@
+"""The scripts that reproduce figures: all can be asked for at every scale; some are run, resumed and shared."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from fedjax_sparse.cli import reproducing
+from fedjax_sparse.experiments import resuming, runs
+from fedjax_sparse.reproduction import cases, published
+from fedjax_sparse.reproduction.cases import SCALES
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+ALL = {one.name: one for one in runpy.run_path(str(SCRIPTS / "reproduce.py"))["reproductions"]()}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_script_has_the_name_of_its_figure_and_can_be_asked_for_at_every_scale(name):
+    assert (SCRIPTS / f"{name}.py").is_file()
+    for scale in SCALES:
+        cases.check([*ALL[name].cases(scale)])
+    if ALL[name].published:
+        published.read(*ALL[name].published)
+
+
+def never(*_args, **_more):
+    raise AssertionError("nothing is left to be run")
+
+
+def test_a_script_draws_judges_and_runs_nothing_twice(tmp_path, monkeypatch, capsys):
+    one = ALL["sparsyfed_accuracy"]
+    args = ["--scale", "smoke", "--out", str(tmp_path)]
+    assert reproducing.main(one, args=args) == 0
+    first = capsys.readouterr().out
+    assert first.splitlines()[-1].startswith(f'claim "{one.claim}" ')
+    numbers = (tmp_path / f"{one.name}.csv").read_bytes()
+    monkeypatch.setattr(runs, "run", never)
+    monkeypatch.setattr(resuming, "resume", never)
+    assert reproducing.main(one, args=args) == 0
+    assert (capsys.readouterr().out, (tmp_path / f"{one.name}.csv").read_bytes()) == (first, numbers)
+
+
+def test_a_scale_that_there_is_not_is_refused(capsys):
+    assert reproducing.main(ALL["sparsyfed_accuracy"], args=["--scale", "huge"]) == 2
+    assert "invalid choice: 'huge'" in capsys.readouterr().err
+
+
+def test_what_cannot_be_run_is_named_and_nothing_is_drawn(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runs, "run", lambda *_args, **_more: {}["layer"])
+    one = ALL["sparsyfed_accuracy"]
+    assert reproducing.main(one, args=["--scale", "smoke", "--out", str(tmp_path)]) == 1
+    assert (
+        "no run has recorded anything; dense, Digits, Dirichlet 1: KeyError: 'layer'"
+        in capsys.readouterr().out
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+@pytest.mark.slow
+def test_all_figures_at_the_smoke_scale_and_their_page(tmp_path):
+    assert reproducing.main(*ALL.values(), args=["--scale", "smoke", "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "index.html").read_text()
+    for name in ALL:
+        assert (tmp_path / f"{name}.png").is_file()
+        assert f'<img src="{name}.png"' in page
