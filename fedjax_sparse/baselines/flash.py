@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sparse import errors, trees
-from fedjax_sparse.clients.executor import those_at
+from fedjax_sparse.clients.executor import of_cohort, those_at
 from fedjax_sparse.clients.local_training import identity, make_gradient
 from fedjax_sparse.config.cards.flash import FirstStage, Flash, FlashJMWST
 from fedjax_sparse.config.cards.sparsyfed import PrunedUploads
@@ -225,6 +225,7 @@ def _first_stage(federation: Federation, hyper: FirstStage) -> _FirstStage:
         first = random_mask(variables.params, first_key, counts, among)
         start = masks.model_under(variables, first)
         total, _, report = federation.over_clients(work, (start, first), (), those_at(cohort, some), work_key)
+        report = of_cohort(report, some, cohort)
         own = jnp.where(chosen, total, 0)
         # Densities in proportion to `own`, kept in all.
         ks = jnp.minimum(floor_share(own, kept, jnp.maximum(jnp.sum(own), 1)), sizes.astype(np.int32))

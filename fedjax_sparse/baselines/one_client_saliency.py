@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sparse import trees
-from fedjax_sparse.clients.executor import those_at
+from fedjax_sparse.clients.executor import of_cohort, those_at
 from fedjax_sparse.clients.local_training import take_batch
 from fedjax_sparse.config.cards.one_client_saliency import OneClientSaliency
 from fedjax_sparse.costs.counts import dense_message, sparse_message
@@ -77,6 +77,7 @@ def _one_client_saliency(
         scores, _, done = federation.over_clients(
             work, variables, (), those_at(cohort, chosen[None]), work_key
         )
+        done, no_loss = of_cohort(done, chosen[None], cohort), jnp.zeros_like(cohort.weight)
         mask = topk.largest_global(scores, kept, among)
         if hyper.keep_ties:
             mask = masks.with_ties(mask, scores, among, layerwise=False)
@@ -86,7 +87,7 @@ def _one_client_saliency(
         one = jnp.arange(cohort.id.shape[0]) == chosen
         up = sparse_message(prunable, jnp.asarray(prunable), one, located=0, universe=0)
         down = dense_message(whole, one)._replace(mask_bits=jnp.where(cohort.invited, prunable, 0))
-        return mask, Metrics(up, down, done, jnp.zeros((1,), cohort.weight.dtype), {}, ranking)
+        return mask, Metrics(up, down, done, no_loss, {}, ranking)
 
     exact = not (hyper.keep_ties or hyper.mask_from_values)
     return averaging_under_a_mask(federation, find_mask, kept, among, exact=exact)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sparse import trees
-from fedjax_sparse.clients.executor import those_at
+from fedjax_sparse.clients.executor import of_cohort, those_at
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.clients.own_accuracy import make_own_accuracy
 from fedjax_sparse.config.cards.prunefl import PruneFL
@@ -278,6 +278,7 @@ def _first_stage(
         (variables, mask), _, report = federation.over_clients(
             work, state.server.variables, (), those_at(cohort, chosen[None]), work_key
         )
+        report = of_cohort(report, chosen[None], cohort)
         mask = jax.tree.map(lambda count: count > 0, mask)
         asked = jnp.arange(cohort.id.shape[0]) == chosen
         living = masks.count(mask, among)

@@ -214,7 +214,7 @@ class ListArguments:
     """Lists what there is by name."""
 
     what: Annotated[
-        str, Positional, arg(metavar="algorithms|datasets|models|partitions", help="what to list")
+        str, Positional, arg(metavar="algorithms|datasets|models|partitions|networks", help="what to list")
     ]
     json: Annotated[bool, FlagCreatePairsOff, arg(help="print a JSON array of objects")] = False
 
@@ -299,7 +299,7 @@ COMMANDS = {
         comparing.compare,
     ),
     "plot": Command("plot RUN...", "draw figures from the records of runs", _plot),
-    "list": Command("list algorithms|datasets|models|partitions", "what there is by name", _list),
+    "list": Command("list algorithms|datasets|models|partitions|networks", "what there is by name", _list),
     "cite": Command("cite RUN", "print the BibTeX of what was run", _cite),
     "prepare": Command(
         "prepare DATASET --out FOLDER", "write a tensorflow-datasets folder from raw files", _prepare

@@ -7,6 +7,7 @@ from typing import Any
 
 from fedjax_sparse import errors, models
 from fedjax_sparse.config import registry
+from fedjax_sparse.costs.networks import NETWORKS
 from fedjax_sparse.data import datasets, partition, synthetic
 from fedjax_sparse.models import spec
 
@@ -79,9 +80,21 @@ def _partitions() -> Rows:
     return [{"name": name, "description": rule.description} for name, rule in partition.PARTITIONS.items()]
 
 
+def _networks() -> Rows:
+    return [
+        {
+            "name": name,
+            "description": known.description,
+            "tiers": [tier._asdict() for tier in known.network.tiers],
+        }
+        for name, known in NETWORKS.items()
+    ]
+
+
 TABLES: dict[str, Callable[[], Rows]] = {
     "algorithms": _algorithms,
     "datasets": _datasets,
     "models": _models,
     "partitions": _partitions,
+    "networks": _networks,
 }

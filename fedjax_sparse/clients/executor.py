@@ -55,6 +55,14 @@ def those_at(cohort: Cohort, places: jax.Array) -> Cohort:
     return Cohort(*rows, pool=cohort.pool, population=cohort.population)
 
 
+def of_cohort(rows: PyTree, places: jax.Array, cohort: Cohort) -> PyTree:
+    """What those at these places report ([n, ...] each) as rows of the whole cohort, [C, ...], zero elsewhere."""
+    size = cohort.id.shape[0]
+    return jax.tree.map(
+        lambda leaf: jnp.zeros((size, *leaf.shape[1:]), leaf.dtype).at[places].set(leaf), rows
+    )
+
+
 class _Rows(NamedTuple):
     """What differs between the places of a cohort; each field has a leading axis over them."""
 

@@ -22,6 +22,7 @@ from fedjax_sparse.config.options import (
     option,
 )
 from fedjax_sparse.costs import prices
+from fedjax_sparse.costs.networks import NETWORKS
 from fedjax_sparse.data import datasets, partition
 from fedjax_sparse.models import spec
 
@@ -217,6 +218,10 @@ class Run(Options):
     """
 
     encoding: str = option("smallest", f"how messages are counted in bytes: {', '.join(prices.ENCODINGS)}")
+    network: str | None = option(
+        None,
+        "clients' links and processors, for simulated_seconds: a name (`fedjax-sparse list networks`) or FILE.toml",
+    )
     seed: int = option(0, "seed of everything but the partition", allowed=SEED)
     seeds: int = option(
         1,
@@ -243,6 +248,8 @@ class Run(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_name("--encoding", self.encoding, prices.ENCODINGS)
+        if self.network is not None and not self.network.endswith(".toml"):
+            _check_name("--network", self.network, [*NETWORKS, "FILE.toml"])
         last = self.seed + self.seeds - 1
         if last > MAX_SEED:
             raise errors.UsageError(f"--seed + --seeds - 1 = {last} is out of range; allowed: {SEED}")

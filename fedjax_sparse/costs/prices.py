@@ -37,19 +37,21 @@ ENCODINGS = {
 
 @dataclass(frozen=True)
 class Totals:
-    """What a run has cost so far: Python integers that only grow; `dataclasses.asdict` makes them JSON.
+    """What a run has cost so far: Python numbers that only grow; `dataclasses.asdict` makes them JSON.
 
     Attributes:
         uplink_bytes: From the clients to the server.
         downlink_bytes: From the server to the clients.
         flops: Training, live entries only.
         flops_dense: The same training, had nothing been pruned.
+        simulated_seconds: As clients would see them, see `networks`; a float, and 0 where nothing is known of clients.
     """
 
     uplink_bytes: int = 0
     downlink_bytes: int = 0
     flops: int = 0
     flops_dense: int = 0
+    simulated_seconds: float = 0.0
 
     def __add__(self, other: Totals) -> Totals:
         """The two runs (or rounds) after each other."""
@@ -58,6 +60,7 @@ class Totals:
             self.downlink_bytes + other.downlink_bytes,
             self.flops + other.flops,
             self.flops_dense + other.flops_dense,
+            self.simulated_seconds + other.simulated_seconds,
         )
 
 
@@ -99,10 +102,10 @@ def message_bytes(message: Message, encoding: str, value_bytes: int) -> int:
     return sum(bytes_per_client(message, encoding, value_bytes).flat)
 
 
-def flops(
+def flops_per_client(
     work: Work, uses: Sequence[int], input_grad: Sequence[bool], sizes: Sequence[int]
-) -> tuple[int, int]:
-    """FLOPs of local training, over all clients.
+) -> tuple[np.ndarray, np.ndarray]:
+    """FLOPs of each client's local training.
 
     A kernel entry that is used at `uses` positions of an example takes part in that many multiply-adds in the forward
     pass, in the gradient with respect to the layer's input, and in the gradient with respect to the kernel.
@@ -117,14 +120,23 @@ def flops(
         sizes: For each leaf, the number of its entries.
 
     Returns:
-        The count over live entries, and the count had every entry been live.
+        The counts over live entries, and the counts had every entry been live: each [..., C] of Python integers (dtype
+        object).
     """
     examples = _exact(work.examples)
     needed = _exact(input_grad)
     live = _exact(work.forward) + needed * _exact(work.input_grad) + _exact(work.weight_grad)
-    sparse = 2 * examples[..., None] * live * _exact(uses)
+    sparse = (2 * examples[..., None] * live * _exact(uses)).sum(axis=-1)
     dense_per_example = sum((2 * _exact(uses) * _exact(sizes) * (2 + needed)).flat)
-    return sum(sparse.flat), dense_per_example * sum(examples.flat)
+    return sparse, dense_per_example * examples
+
+
+def flops(
+    work: Work, uses: Sequence[int], input_grad: Sequence[bool], sizes: Sequence[int]
+) -> tuple[int, int]:
+    """FLOPs of local training, over all clients; see `flops_per_client`."""
+    sparse, dense = flops_per_client(work, uses, input_grad, sizes)
+    return sum(sparse.flat), sum(dense.flat)
 
 
 def inference_flops(live: ArrayLike, uses: Sequence[int]) -> int:

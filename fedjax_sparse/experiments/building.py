@@ -10,7 +10,7 @@ import numpy as np
 
 from fedjax_sparse import errors
 from fedjax_sparse.clients import state_store
-from fedjax_sparse.config import registry
+from fedjax_sparse.config import network_files, registry
 from fedjax_sparse.config import run_config as configs
 from fedjax_sparse.config.run_config import RunConfig
 from fedjax_sparse.config.sections import Data
@@ -65,7 +65,9 @@ def build(config: RunConfig, initial: Variables | None = None) -> Experiment:
         UsageError: The data set, the partition or the model cannot be had as configured.
     """
     _set_up_jax(config.data)
-    meshes.choose(config.machine.devices, 1)  # devices that are not there are refused before data are loaded
+    # What is not there is refused before data are loaded.
+    meshes.choose(config.machine.devices, 1)
+    network = None if config.run.network is None else network_files.load(config.run.network)
     dataset = _as_configured(_load(config.data), config.data)
     population = make_population(dataset, config.partition)
     clients = len(population.count)
@@ -84,6 +86,7 @@ def build(config: RunConfig, initial: Variables | None = None) -> Experiment:
         server=config.server,
         machine=config.machine,
         encoding=config.run.encoding,
+        network=network,
     )
     algorithm = _algorithm(config, setting.federation)
     setting = _as_tested(setting, config, dataset, holdings, own_models=algorithm.personal)

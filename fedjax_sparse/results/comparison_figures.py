@@ -13,7 +13,13 @@ from fedjax_sparse.results.comparison_table import Outcome, score_of
 from fedjax_sparse.results.drawing import Curve, Panel, Quantity
 from fedjax_sparse.results.figures import QUANTITIES
 
-CURVES = ("accuracy_by_round", "accuracy_by_uplink", "accuracy_by_bytes", "accuracy_by_flops")
+CURVES = (
+    "accuracy_by_round",
+    "accuracy_by_uplink",
+    "accuracy_by_bytes",
+    "accuracy_by_flops",
+    "accuracy_by_seconds",
+)
 SPARSITY = Quantity("Sparsity", "%")
 
 

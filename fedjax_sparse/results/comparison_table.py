@@ -17,13 +17,38 @@ import numpy as np
 from fedjax_sparse.config.comparison import Case, Comparison
 from fedjax_sparse.config.options import declared_options
 from fedjax_sparse.config.sections import Cohorts, Partition
+from fedjax_sparse.costs import units
 from fedjax_sparse.records import run_folder
 from fedjax_sparse.records.run_folder import MANIFEST
 from fedjax_sparse.results import reading, tables
-from fedjax_sparse.results.reading import ACCURACY, LOSS, Run
+from fedjax_sparse.results.reading import ACCURACY, LOSS, SECONDS, Run
 from fedjax_sparse.results.statistics import Estimate, cost_to_reach, estimate, paired
 
 BySeed = Mapping[int, float]
+
+
+class Cost(NamedTuple):
+    """What a run has cost by its end, and by the time that it reached the target.
+
+    Attributes:
+        column: Of the run's rows, and of the table.
+        title: Of the column in the table for people.
+        unit: Of its numbers there.
+        to_target: Column of the cost up to the target; empty where that is not stated.
+    """
+
+    column: str
+    title: str
+    unit: str
+    to_target: str
+
+
+COSTS = (
+    Cost("uplink_bytes", "uplink", "B", ""),
+    Cost("communicated_bytes", "bytes", "B", "bytes_to_target"),
+    Cost("flops", "FLOPs", "", "flops_to_target"),
+    Cost(SECONDS, "simulated time", "s", "seconds_to_target"),  # only of runs with a network
+)
 
 
 class Outcome(NamedTuple):
@@ -99,7 +124,9 @@ def score_of(outcomes: Sequence[Outcome]) -> str:
 def rows(outcomes: Sequence[Outcome], comparison: Comparison) -> list[Row]:
     """The lines of the table, in the order of the outcomes."""
     score = score_of(outcomes)
-    measured = [_measures(outcome, score, comparison) for outcome in outcomes]
+    timed = all(outcome.run.has(SECONDS) for outcome in outcomes if outcome.run)
+    costs = [cost for cost in COSTS if cost.column != SECONDS or timed]
+    measured = [_measures(outcome, score, costs, comparison) for outcome in outcomes]
     notes = _differences([outcome.run for outcome in outcomes])
     lines = []
     for outcome, measures, differing in zip(outcomes, measured, notes, strict=True):
@@ -117,7 +144,9 @@ def rows(outcomes: Sequence[Outcome], comparison: Comparison) -> list[Row]:
     return lines
 
 
-def _measures(outcome: Outcome, score: str, comparison: Comparison) -> dict[str, BySeed]:
+def _measures(
+    outcome: Outcome, score: str, costs: Sequence[Cost], comparison: Comparison
+) -> dict[str, BySeed]:
     """Column of the table -> seed -> value."""
 
     def by_seed(of: Callable[[Mapping[str, np.ndarray]], float]) -> BySeed:
@@ -128,17 +157,18 @@ def _measures(outcome: Outcome, score: str, comparison: Comparison) -> dict[str,
         "score_best": by_seed(lambda columns: tables.best_of(columns, score)),
         "score_mean": by_seed(lambda columns: tables.late_mean(columns, score, comparison.last)),
     }
-    for cost in ("uplink_bytes", "communicated_bytes", "flops"):
-        measures[cost] = by_seed(lambda columns, cost=cost: float(columns[cost][-1]))
+    for cost in costs:
+        measures[cost.column] = by_seed(lambda columns, cost=cost: float(columns[cost.column][-1]))
     target = comparison.target
     if target is None:
         return measures
-    for name, cost in (("bytes_to_target", "communicated_bytes"), ("flops_to_target", "flops")):
-        measures[name] = by_seed(
-            lambda columns, cost=cost: cost_to_reach(
-                columns[score], columns[cost], target, lower_is_better=score == LOSS
+    for cost in costs:
+        if cost.to_target:
+            measures[cost.to_target] = by_seed(
+                lambda columns, cost=cost: cost_to_reach(
+                    columns[score], columns[cost.column], target, lower_is_better=score == LOSS
+                )
             )
-        )
     return measures
 
 
@@ -199,11 +229,8 @@ def markdown(lines: Sequence[Row], comparison: Comparison, score: str) -> str:
         "score_last": "last",
         "score_best": "best",
         "score_mean": f"mean of last {comparison.last}",
-        "uplink_bytes": "uplink",
-        "communicated_bytes": "bytes",
-        "flops": "FLOPs",
-        "bytes_to_target": f"bytes to {_target(comparison, accuracy)}",
-        "flops_to_target": f"FLOPs to {_target(comparison, accuracy)}",
+        **{cost.column: cost.title for cost in COSTS},
+        **{cost.to_target: f"{cost.title} to {_target(comparison, accuracy)}" for cost in COSTS},
     }
     differences = _with_differences(lines)
     header = ["algorithm", "sparsity", "seeds", *(titles[name] for name in lines[0].measures)]
@@ -234,7 +261,10 @@ def _target(comparison: Comparison, accuracy: bool) -> str:
 def _cell(name: str, number: Estimate, accuracy: bool) -> str:
     if name.startswith("score"):
         return _score(number, accuracy)
-    return "" if np.isnan(number.mean) else tables.si(number.mean, "B" if "bytes" in name else "")
+    if np.isnan(number.mean):
+        return ""
+    (unit,) = (cost.unit for cost in COSTS if name in (cost.column, cost.to_target))
+    return units.human_time(number.mean) if unit == "s" else tables.si(number.mean, unit)
 
 
 def _score(number: Estimate, accuracy: bool, sign: str = "") -> str:

@@ -24,13 +24,14 @@ class Quantity(NamedTuple):
 
     Attributes:
         label: The axis label.
-        unit: `%` for fractions; ticks of bytes `B` and of FLOPs have SI prefixes; empty for plain numbers.
+        unit: `%` for fractions; ticks of bytes `B` and of FLOPs have SI prefixes, those of seconds `s` are written out;
+            empty for plain numbers.
         scale: `wide` is logarithmic where a linear axis would hide the small values, else linear; `zero` is linear
             from zero; `rounds` has its ticks where models were evaluated.
     """
 
     label: str
-    unit: Literal["", "%", "B", "FLOP"] = ""
+    unit: Literal["", "%", "B", "FLOP", "s"] = ""
     scale: Literal["linear", "rounds", "log", "wide", "zero"] = "linear"
 
 
@@ -144,6 +145,8 @@ def _set_axis(axes: Axes, side: Literal["x", "y"], quantity: Quantity, values: n
         axes.set(**{f"{side}lim": (0, None)})
     if quantity.unit == "%":
         axis.set_major_formatter(lambda value, _: f"{100 * value:g}")
+    elif quantity.unit == "s":
+        axis.set_major_formatter("{x:,.12g}")
     elif quantity.unit:
         axis.set_major_formatter(ticker.EngFormatter("" if quantity.unit == "FLOP" else quantity.unit))
 

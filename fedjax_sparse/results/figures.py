@@ -15,7 +15,7 @@ import numpy as np
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.results import clients, drawing, naming, reading, tables
 from fedjax_sparse.results.drawing import KINDS, Curve, Panel, Quantity
-from fedjax_sparse.results.reading import ACCURACY, CLIENT_ACCURACY, Run
+from fedjax_sparse.results.reading import ACCURACY, CLIENT_ACCURACY, SECONDS, Run
 
 QUANTITIES = {
     "round": Quantity("Round", scale="rounds"),
@@ -23,6 +23,7 @@ QUANTITIES = {
     "uplink_bytes": Quantity("Uplink, from clients to server", "B", "log"),
     "downlink_bytes": Quantity("Downlink, from server to clients", "B", "log"),
     "flops": Quantity("Training FLOPs, all clients", "FLOP", "log"),
+    SECONDS: Quantity("Simulated time (s)", "s", "log"),
     ACCURACY: Quantity("Test accuracy", "%"),
     CLIENT_ACCURACY: Quantity("Clients' own test accuracy", "%"),
     "server_test_accuracy": Quantity("Test accuracy of the server's model", "%"),
@@ -46,15 +47,23 @@ FIGURES: dict[str, tuple[str, Sequence[str]]] = {
     "accuracy_by_uplink": ("uplink_bytes", [ACCURACY]),
     "accuracy_by_downlink": ("downlink_bytes", [ACCURACY]),
     "accuracy_by_flops": ("flops", [ACCURACY]),
+    "accuracy_by_seconds": (SECONDS, [ACCURACY]),
     "loss_by_round": ("round", ["train_loss", "global_test_loss"]),
     "loss_by_bytes": ("communicated_bytes", ["global_test_loss"]),
     "loss_by_uplink": ("uplink_bytes", ["global_test_loss"]),
     "loss_by_downlink": ("downlink_bytes", ["global_test_loss"]),
     "loss_by_flops": ("flops", ["global_test_loss"]),
+    "loss_by_seconds": (SECONDS, ["global_test_loss"]),
     "density_by_round": ("round", ["density", "density_prunable", "uplink_density", "downlink_density"]),
 }
 # Those that a run draws when it ends: the others take twice as long again.
-AT_THE_END = ("accuracy_by_round", "accuracy_by_bytes", "loss_by_round", "density_by_round")
+AT_THE_END = (
+    "accuracy_by_round",
+    "accuracy_by_bytes",
+    "accuracy_by_seconds",
+    "loss_by_round",
+    "density_by_round",
+)
 # What an algorithm's sparsity is a target for: of which of them, its paper says.
 TARGETED = ("density_prunable", "uplink_density", "downlink_density")
 

@@ -16,6 +16,7 @@ from fedjax_sparse.records.run_folder import CLIENTS, CONFIG, METRICS, RunFolder
 ACCURACY = "global_test_accuracy"
 CLIENT_ACCURACY = "client_test_accuracy"
 LOSS = "global_test_loss"
+SECONDS = "simulated_seconds"  # only of runs with a network
 KEYS = (
     "round",
     "train_loss",

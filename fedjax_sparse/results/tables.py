@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fedjax_sparse.costs.units import human_time
 from fedjax_sparse.results import naming
 from fedjax_sparse.results.reading import ACCURACY, CLIENT_ACCURACY, LOSS, Run
 
@@ -33,6 +34,7 @@ class Summary(NamedTuple):
         downlink_bytes: To the clients.
         flops: Training.
         flops_dense: The same training without sparsity.
+        simulated_seconds: As clients would see them; NaN where no network was stated.
     """
 
     run: str
@@ -48,6 +50,7 @@ class Summary(NamedTuple):
     downlink_bytes: np.ndarray
     flops: np.ndarray
     flops_dense: np.ndarray
+    simulated_seconds: np.ndarray
 
 
 def summaries(runs: Sequence[Run]) -> list[Summary]:
@@ -63,7 +66,7 @@ def summarize(run: Run, label: str) -> Summary:
         return np.array([late_mean(seed, key) for seed in run.seeds])
 
     def last(key: str) -> np.ndarray:
-        return np.array([seed[key][-1] for seed in run.seeds])
+        return np.array([seed[key][-1] if key in seed else np.nan for seed in run.seeds])
 
     return Summary(
         label,
@@ -118,7 +121,7 @@ def terminal_width() -> int | None:
 
 
 def _columns(lines: Sequence[Summary]) -> Iterator[Sequence[str]]:
-    """Title and cells of each column; clients' accuracy only where a run has it."""
+    """Title and cells of each column; clients' accuracy and simulated time only where a run has them."""
     accuracy = [line.score == ACCURACY for line in lines]
     yield "run", *(line.run for line in lines)
     yield "seeds", *(str(line.seeds) for line in lines)
@@ -134,6 +137,9 @@ def _columns(lines: Sequence[Summary]) -> Iterator[Sequence[str]]:
     yield "up", *(si(line.uplink_bytes.mean(), "B") for line in lines)
     yield "down", *(si(line.downlink_bytes.mean(), "B") for line in lines)
     yield "FLOPs", *(si(line.flops.mean(), "") for line in lines)
+    times = [line.simulated_seconds.mean() for line in lines]
+    if np.isfinite(times).any():
+        yield "time", *(human_time(time) if np.isfinite(time) else "-" for time in times)
 
 
 def write_table(lines: Sequence[Summary], file: Path) -> Path:

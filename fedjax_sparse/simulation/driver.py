@@ -121,7 +121,7 @@ def run(
         rounds = np.int32(first), np.int32(t - first + 1)
         state, metrics = program.block(state, population, ids, present, *rounds, seed_array)
         metrics = jax.device_get(metrics)
-        ledgers = accountant.charge(ledgers, metrics, first, t, clock.lap())
+        ledgers = accountant.charge(ledgers, metrics, ids, first, t, clock.lap())
         rows: tuple[dict[str, Any] | None, ...] = (None,) * len(seeds)
         if t == last or evaluate_at(t):
             assessment = jax.device_get(program.evaluate(state, population, test, t, seed_array))

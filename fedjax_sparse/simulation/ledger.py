@@ -26,12 +26,13 @@ from fedjax_sparse.simulation import summaries
 from fedjax_sparse.simulation.setting import Setting
 from fedjax_sparse.types import Algorithm, Message, Metrics
 
-# Columns that a run without classes, without clients' own tests or without another server's model does not have.
+# Columns that a run without classes, clients' own tests, another server's model or a network does not have.
 OPTIONAL = (
     "global_test_accuracy",
     "server_test_accuracy",
     "server_client_test_accuracy",
     "server_density",
+    "simulated_seconds",
 )
 # What round 0, before any training, has in place of what a round reports.
 NOBODY_TRAINED = {"train_loss": None, "uplink_density": None, "downlink_density": None, "participants": 0}
@@ -42,7 +43,7 @@ class Ledger(NamedTuple):
     """What one seed's run has accumulated; part of every checkpoint.
 
     Attributes:
-        totals: Bytes and FLOPs so far.
+        totals: Bytes, FLOPs and simulated seconds so far.
         wall_seconds: Time so far; with several seeds, of all of them together.
         first_loss: The first training loss, by which divergence is judged.
         diverged_at: The round whose loss was not finite or `DIVERGED` times the first; None while the seed runs.
@@ -103,7 +104,7 @@ class Accountant:
     """
 
     def __init__(self, algorithm: Algorithm, setting: Setting):
-        self._encoding = setting.encoding
+        self._encoding, self._links = setting.encoding, setting.links
         federation, model = setting.federation, setting.model
         self._value_bytes = jax.tree.leaves(federation.params)[0].dtype.itemsize
         self._sizes = trees.sizes(federation.params)
@@ -117,19 +118,36 @@ class Accountant:
         if preparation is None:
             return (Ledger(),) * seeds
         of_seeds = [_at(preparation, k) for k in range(seeds)]
-        return tuple(Ledger(self._cost(metrics)).ranked(0, metrics) for metrics in of_seeds)
+        everyone = np.arange(preparation.up.size.shape[-1])
+        return tuple(Ledger(self._cost(metrics, everyone)).ranked(0, metrics) for metrics in of_seeds)
 
     def charge(
-        self, ledgers: Sequence[Ledger], metrics: Metrics, first: int, last: int, seconds: float
+        self,
+        ledgers: Sequence[Ledger],
+        metrics: Metrics,
+        ids: np.ndarray,
+        first: int,
+        last: int,
+        seconds: float,
     ) -> tuple[Ledger, ...]:
-        """Adds rounds `first`..`last`; a seed that diverges is charged up to the round in which it did."""
+        """Adds rounds `first`..`last`; a seed that diverges is charged up to the round in which it did.
+
+        Args:
+            ledgers: As they stand.
+            metrics: Of the rounds.
+            ids: i32[K, R, C], whose they are.
+            first: The first round.
+            last: The last round.
+            seconds: The time that all of them took.
+        """
 
         def one(k: int, ledger: Ledger) -> Ledger:
             ledger = ledger._replace(wall_seconds=ledger.wall_seconds + seconds)
             for t in range(first, last + 1):
                 round_metrics = _at(metrics, k, t - first)
                 if ledger.diverged_at is None:
-                    ledger = ledger._replace(totals=ledger.totals + self._cost(round_metrics))
+                    cost = self._cost(round_metrics, ids[k, t - first])
+                    ledger = ledger._replace(totals=ledger.totals + cost)
                     ledger = ledger.judged(t, train_loss(round_metrics)).ranked(t, round_metrics)
             return ledger
 
@@ -164,14 +182,18 @@ class Accountant:
         """The pruned layers without a weight."""
         return [name for leaf, name in self._layers.items() if nonzero[leaf] == 0]
 
-    def _cost(self, metrics: Metrics) -> Totals:
-        sparse, dense = prices.flops(metrics.work, self._uses, self._input_grad, self._sizes)
-        return Totals(
-            prices.message_bytes(metrics.up, self._encoding, self._value_bytes),
-            prices.message_bytes(metrics.down, self._encoding, self._value_bytes),
-            sparse,
-            dense,
+    def _cost(self, metrics: Metrics, ids: np.ndarray) -> Totals:
+        """Of one round, or of a preparation, by the clients i32[C]."""
+        up, down = (
+            prices.bytes_per_client(message, self._encoding, self._value_bytes)
+            for message in (metrics.up, metrics.down)
         )
+        sparse, dense = prices.flops_per_client(metrics.work, self._uses, self._input_grad, self._sizes)
+        exact = (sum(counts.flat) for counts in (up, down, sparse, dense))
+        if self._links is None:
+            return Totals(*exact)
+        done = sparse if self._links.skips_zeros else dense
+        return Totals(*exact, simulated_seconds=self._links.seconds(ids, up, down, done))
 
     def _row(self, ledger: Ledger, of_round: dict[str, Any], assessment: Any, t: int) -> dict[str, Any]:
         totals = ledger.totals
@@ -194,6 +216,7 @@ class Accountant:
             "downlink_bytes": totals.downlink_bytes,
             "flops": totals.flops,
             "flops_dense": totals.flops_dense,
+            "simulated_seconds": None if self._links is None else totals.simulated_seconds,
             "wall_seconds": round(ledger.wall_seconds, 3),
             **of_round,
         }

@@ -16,6 +16,8 @@ from fedjax_sparse.clients.executor import make_over_clients
 from fedjax_sparse.clients.local_training import Plan
 from fedjax_sparse.config.lr_schedule import factors
 from fedjax_sparse.config.sections import USUAL_CLIENTS, Cohorts, Machine, Partition, Run, Server, Training
+from fedjax_sparse.costs import networks
+from fedjax_sparse.costs.networks import Links, Network
 from fedjax_sparse.data import partition as partitions
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data import sampling, transforms
@@ -47,6 +49,7 @@ class Setting(NamedTuple):
         encoding: The encoding in which bytes are counted.
         mesh: The devices that share a cohort; None for one device.
         state_store: Where the states of all clients lie between rounds.
+        links: The clients' links and processors, by which simulated time is told; None where nobody asks.
         tuned_accuracy: Whether each client's model is also tested after a further round of local training.
         class_metrics: The number of classes whose confusions are counted; None where nobody asks.
     """
@@ -61,6 +64,7 @@ class Setting(NamedTuple):
     encoding: str
     mesh: Mesh | None
     state_store: Literal["device", "host"]
+    links: Links | None = None
     tuned_accuracy: bool = False
     class_metrics: int | None = None
 
@@ -105,6 +109,7 @@ def make_setting(
     server: Server = Server(),
     machine: Machine = Machine(),
     encoding: str = Run.encoding,
+    network: Network | None = None,
 ) -> Setting:
     """Builds a `Setting` from sections of a run, whose options `fedjax-sparse run --help` explains.
 
@@ -117,6 +122,7 @@ def make_setting(
         server: The server's optimiser.
         machine: Where it runs.
         encoding: In which bytes are counted, see `fedjax_sparse.costs.prices.ENCODINGS`.
+        network: What is known of the clients' links and processors, see `fedjax_sparse.costs.networks`; None: nothing.
 
     Raises:
         UsageError: The model does not predict what the data set asks for, the cohort is larger than the population, the
@@ -159,8 +165,10 @@ def make_setting(
         examples=int(sizes.sum()),
         cohort_size=sampler.capacity,
     )
+    links = None if network is None else networks.links(network, len(sizes))
+    store = machine.state_store
     return Setting(
-        federation, model, population, test, preprocess, sampler, chunk, encoding, mesh, machine.state_store
+        federation, model, population, test, preprocess, sampler, chunk, encoding, mesh, store, links
     )
 
 

@@ -8,7 +8,7 @@ from fedjax_sparse.config.comparison import Case, Comparison
 from fedjax_sparse.records import run_folder
 from fedjax_sparse.results import comparison_figures
 from fedjax_sparse.results import comparison_table as results
-from fedjax_sparse.results.reading import ACCURACY, KEYS
+from fedjax_sparse.results.reading import ACCURACY, KEYS, SECONDS
 
 COMPARISON = Comparison(
     ("fedavg", "fedsparsify-global", "scaffnew"),
@@ -20,15 +20,21 @@ COMPARISON = Comparison(
 )
 
 
-def record(case: Case, folder: Path, accuracies: list[list[float]], status: str = "finished") -> None:
-    """Writes a run whose seeds have these accuracies, at 100 bytes up and 100 down and 1000 FLOPs a round."""
+def record(
+    case: Case, folder: Path, accuracies: list[list[float]], status: str = "finished", seconds: float = 0
+) -> None:
+    """Writes a run whose seeds have these accuracies, at 100 bytes up and 100 down and 1000 FLOPs a round.
+
+    A round takes the clients so many simulated seconds; 0: nobody asks.
+    """
     config = run_config.to_toml_dict(case.config)
     seeds = case.config.run.all_seeds
     folders = run_folder.create(folder, config, seeds, [], device_kind="cpu", device_count=1)
     for own, series in zip(folders, accuracies, strict=True):
         for t, accuracy in enumerate(series):
             costs = {"uplink_bytes": 100 * t, "downlink_bytes": 100 * t, "flops": 1000 * t, "round": t}
-            own.append(dict.fromkeys(KEYS, 1.0) | costs | {ACCURACY: accuracy})
+            timed = {SECONDS: seconds * t} if seconds else {}
+            own.append(dict.fromkeys(KEYS, 1.0) | costs | timed | {ACCURACY: accuracy})
         own.set_status("finished")
     folders[-1].set_status(status)
 
@@ -99,3 +105,24 @@ def test_figures_by_sparsity(tmp_path):
     ]
     assert {line["algorithm"] for line in lines} == {"fedavg", "fedsparsify-global"}
     assert (tmp_path / "figures/sparsity-0.9/accuracy_by_uplink.png").is_file()
+
+
+def test_simulated_time_has_columns_and_a_figure_where_all_runs_have_a_network(tmp_path):
+    asked = Comparison(("fedavg", "fedprox"), target=0.8, last=1)
+    (fast, slow), outcomes = asked.cases(), []
+    for case, seconds in ((fast, 45.0), (slow, 1800.0)):
+        record(case, tmp_path / case.name, [[0.1, 0.8, 0.9]], seconds=seconds)
+        outcomes.append(results.read(case, tmp_path / case.name))
+    lines = results.rows(outcomes, asked)
+    assert [line.measures["simulated_seconds"].mean for line in lines] == [90, 3600]
+    assert [line.measures["seconds_to_target"].mean for line in lines] == [45, 1800]
+    header, _, *rows = results.markdown(lines, asked, ACCURACY).splitlines()
+    place = [cell.strip() for cell in header.split("|")].index("simulated time to 80 %")
+    assert [row.split("|")[place].strip() for row in rows[:2]] == ["45 s", "30 min"]
+    comparison_figures.draw(outcomes, tmp_path / "figures", last=1)
+    points = csv.DictReader((tmp_path / "figures/accuracy_by_seconds.csv").read_text().splitlines())
+    assert [float(point["simulated_seconds_mean"]) for point in points] == [45, 90, 1800, 3600]
+
+    record(asked.cases()[1], tmp_path / "untimed", [[0.1, 0.8]])
+    mixed = [outcomes[0], results.read(slow, tmp_path / "untimed")]
+    assert "seconds_to_target" not in results.rows(mixed, asked)[0].measures

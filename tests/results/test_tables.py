@@ -6,7 +6,7 @@ import pytest
 from fedjax_sparse.results.tables import Summary, format_table
 
 
-def line(score: str = "global_test_accuracy", clients: float = np.nan) -> Summary:
+def line(score: str = "global_test_accuracy", clients: float = np.nan, seconds: float = np.nan) -> Summary:
     """A run of two seeds."""
 
     values = {
@@ -16,6 +16,7 @@ def line(score: str = "global_test_accuracy", clients: float = np.nan) -> Summar
         "downlink_bytes": 999,
         "flops": 3.407e12,
         "flops_dense": 4e12,
+        "simulated_seconds": seconds,
     }
     scores = {f"score_{which}": np.array([0.9, 0.92]) for which in ("best", "last10", "last")}
     return Summary("fedavg", 2, 60, score, **scores, **{k: np.array([v, v]) for k, v in values.items()})
@@ -48,6 +49,15 @@ def test_clients_accuracy_has_a_column_where_a_run_has_it():
     start, end = header.index("clients %"), header.index("density")
     assert with_it[start:end].split() == ["85.00", "±", "0.00"]
     assert without[start:end].split() == ["-"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.25, "0.25 s"), (90, "1.5 min"), (86_399, "24 h"), (1e6, "11.57 d")]
+)
+def test_simulated_time_has_a_column_where_a_run_has_it(seconds, shown):
+    header, with_it, without = format_table([line(seconds=seconds), line()]).splitlines()
+    start = header.index("time")
+    assert (with_it[start:], without[start:]) == (shown, "-")
 
 
 @pytest.mark.parametrize("width", [20, 80])
