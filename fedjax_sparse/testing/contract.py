@@ -174,7 +174,7 @@ def a_client_is_the_same_wherever_it_stands(subject: Subject) -> None:
 
 
 def the_cut_changes_only_rounding(subject: Subject) -> None:
-    """Clients one by one, in chunks, all at once, or over two devices, where there are two."""
+    """Clients one by one, in chunks, or, where there are two devices, all of each at once."""
     for cut in possible_cuts():
         other = compiled(subject.name, cut)
         here, there = subject.start, other.start

@@ -31,8 +31,7 @@ class Cut(NamedTuple):
 CUTS = {
     "one by one": Cut(chunk=1, devices=1),
     "chunks of four, padded": Cut(chunk=4, devices=1),
-    "all together": Cut(chunk=PLACES, devices=1),
-    "two devices": Cut(chunk=1, devices=2),
+    "all together, on each of two devices": Cut(chunk=PLACES // 2, devices=2),
 }
 
 
