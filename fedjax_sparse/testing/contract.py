@@ -16,7 +16,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -293,14 +293,24 @@ def says_where_its_state_lives(subject: Subject) -> None:
 
 
 def says_whether_rounds_depend_on_the_length(subject: Subject) -> None:
-    """If at all; traced for two lengths: the same program, and tables of which one begins as the other."""
-    (one, short), (other, long) = _round_of(subject.name, 1009), _round_of(subject.name, 2003)
-    same = [np.array_equal(a, b[: len(a)] if np.ndim(b) else b) for a, b in zip(short, long, strict=True)]
-    assert registry.entry(subject.name).follows_length in (None, one != other or not all(same))
+    """If at all; traced for two lengths: the same program and states, and tables of which one begins as the other."""
+    one, other = _round_of(subject.name, 1009), _round_of(subject.name, 2003)
+    tables = zip(one.tables, other.tables, strict=True)
+    same = [np.array_equal(a, b[: len(a)] if np.ndim(b) else b) for a, b in tables]
+    depends = one.text != other.text or one.shapes != other.shapes or not all(same)
+    assert registry.entry(subject.name).follows_length in (None, depends)
 
 
-def _round_of(name: str, rounds: int) -> tuple[str, list[Any]]:
-    """An algorithm's round as a program of `rounds`, written as R, and the arrays in it."""
+class _Traced(NamedTuple):
+    """A round as a program, in which the number of rounds is written as R, the arrays in it, and the state's shapes."""
+
+    text: str
+    tables: list[Any]
+    shapes: list[tuple[int, ...]]
+
+
+def _round_of(name: str, rounds: int) -> _Traced:
+    """An algorithm's round in a run of so many."""
     setting = toy.setting(cohort_size=2)
     algorithm = toy.algorithm(name, setting._replace(federation=setting.federation._replace(rounds=rounds)))
     variables = setting.model.init(jax.random.key(0))
@@ -314,7 +324,8 @@ def _round_of(name: str, rounds: int) -> tuple[str, list[Any]]:
     state = State(algorithm.init(variables, jax.random.key(2)), client)
     program = jax.make_jaxpr(algorithm.round)(state, cohort, jnp.int32(1), jax.random.key(3))
     text = re.sub(r"0x[0-9a-f]+", "", str(program.jaxpr))
-    return text.replace(str(rounds + 1), "R+1").replace(str(rounds), "R"), list(program.consts)
+    text = text.replace(str(rounds + 1), "R+1").replace(str(rounds), "R")
+    return _Traced(text, list(program.consts), [leaf.shape for leaf in jax.tree.leaves(state)])
 
 
 CHECKS: tuple[Callable[[Subject], None], ...] = (
