@@ -1,0 +1,97 @@
+"""Pages of the documentation site that repeat what the code says: algorithms, command line, Python. A hook of MkDocs."""
+
+import contextlib
+import inspect
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+import fedjax_sparse
+from fedjax_sparse.cli import commands
+from fedjax_sparse.config import registry
+from fedjax_sparse.config.entry import Entry
+from fedjax_sparse.config.options import Option, declared_options, type_name
+
+PACKAGE = Path(fedjax_sparse.__file__).parent
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds the pages that are written here."""
+    for name, lines in {"algorithms": algorithms(), "command_line": command_line(), "api": api()}.items():
+        files.append(File.generated(config, f"{name}.md", content="\n".join(lines) + "\n"))
+    return files
+
+
+def algorithms() -> Iterator[str]:
+    """A section for each algorithm: what it does, who wrote it, what travels, and its options."""
+    entries = registry.algorithms().values()
+    yield from (
+        "# Algorithms",
+        "",
+        f"The {len(entries)} algorithms of the registry, the systems before the baselines. *Reconstructed* means that no "
+        "official code settles every detail: the docstring of the factory says which reading is ours.",
+    )
+    for entry in entries:
+        yield from ("", f"## {entry.name}", "", f"{entry.summary[:1].upper()}{entry.summary[1:]}.", "")
+        title, year = registry.paper(entry)
+        facts = {
+            "Paper": f"{title} ({year})",
+            "System": f"{entry.system}, {entry.role}",
+            "State": entry.state,
+            "Up": entry.up,
+            "Down": entry.down,
+            "Sparse": ", ".join(entry.sparse or ()) or "nothing",
+            "Reconstructed": entry.status.removeprefix("reconstructed: "),
+            "Changes of a run": ", ".join(f"`{name} = {value}`" for name, value in entry.overrides.items()),
+            "Factory": f"[`{_factory(entry)}`][{_factory(entry)}]",
+        }
+        yield from (f"* **{name}**: {said}" for name, said in facts.items() if said)
+        yield from _options([*declared_options(entry.hyperparameters)])
+
+
+def _factory(entry: Entry) -> str:
+    return entry.factory.replace(":", ".")
+
+
+def _options(options: list[Option]) -> Iterator[str]:
+    if options:
+        yield from ("", "| option | type | default | paper | |", "| --- | --- | --- | --- | --- |")
+    for option in options:
+        cells = (f"`{option.flag}`", type_name(option), option.default, option.paper or "", option.help)
+        yield "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def command_line() -> Iterator[str]:
+    """What every command prints when it is asked for help, and where a command needs an algorithm, FedAvg's."""
+    yield from ("# Command line", "", *_printed("--help"))
+    for name in commands.COMMANDS:
+        asked = [name, "fedavg"] if name == "run" else [name]
+        yield from ("", f"## {name}", "", *_printed(*asked, "--help"))
+
+
+def _printed(*args: str) -> Iterator[str]:
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+        commands.main(list(args))
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).rstrip()
+    yield from ("```text", f"$ fedjax-sparse {' '.join(args)}", plain, "```")
+
+
+def api() -> Iterator[str]:
+    """The public names, and behind them all modules, room by room."""
+    yield from ("# Python", "", "`import fedjax_sparse as fs` has these names; they are described below.", "")
+    for name in fedjax_sparse.__all__:
+        if name != "__version__":
+            found = getattr(fedjax_sparse, name)
+            path = f"{found.__module__}.{found.__qualname__}"
+            yield f"* [`fs.{name}`][{path}]: {(inspect.getdoc(found) or '').splitlines()[0]}"
+    for module in sorted(PACKAGE.rglob("*.py")):
+        dotted = ".".join(module.relative_to(PACKAGE.parent).with_suffix("").parts)
+        if dotted.endswith(".__init__"):
+            room = dotted.removesuffix(".__init__")
+            yield from ("", f"## {room.removeprefix('fedjax_sparse.')}", "")
+        elif not dotted.endswith("__main__"):
+            yield from ("", f"::: {dotted}")
