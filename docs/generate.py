@@ -1,4 +1,4 @@
-"""Pages of the documentation site that repeat what the code says: algorithms, command line, Python. A hook of MkDocs."""
+"""Pages of the site that repeat what the code says: algorithms, command line, Python. A hook of MkDocs."""
 
 import contextlib
 import inspect
@@ -32,7 +32,7 @@ def algorithms() -> Iterator[str]:
     yield from (
         "# Algorithms",
         "",
-        f"The {len(entries)} algorithms of the registry, the systems before the baselines. *Reconstructed* means that no "
+        f"All {len(entries)} algorithms, the systems before the baselines. *Reconstructed* means that no "
         "official code settles every detail: the docstring of the factory says which reading is ours.",
     )
     for entry in entries:

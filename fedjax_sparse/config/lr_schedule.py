@@ -43,6 +43,10 @@ def factors(schedule: str, rounds: int, flag: str = "--lr-schedule") -> list[flo
 
     Raises:
         UsageError: the text is no schedule, or its factor is out of range.
+
+    Example:
+        >>> factors("step:0.1@2,3", 4)
+        [1.0, 1.0, 0.1, 0.010000000000000002]
     """
     name, factor, milestones = _parse(schedule, flag)
     each_round = range(1, rounds + 1)

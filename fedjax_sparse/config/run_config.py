@@ -162,6 +162,11 @@ def configure(algorithm: str, **values: Any) -> RunConfig:
 
     Raises:
         UsageError: an unknown name, or a value or combination that is not allowed.
+
+    Example:
+        >>> config = configure("fedsparsify-global", sparsity=0.9, rounds=60)
+        >>> config.hyper.sparsity, config.training.rounds
+        (0.9, 60)
     """
     entry = registry.entry(algorithm)
     check_values(entry, values)

@@ -22,6 +22,11 @@ def estimate(values: Iterable[float]) -> Estimate:
     """The mean of independent values with its 95 % interval, of Student's t with n - 1 degrees of freedom.
 
     A value that is NaN makes both NaN: a mean over some of the seeds would answer another question.
+
+    Example:
+        >>> mean, half = estimate([0.80, 0.82, 0.84])
+        >>> f"{mean:.2f} ± {half:.2f}"
+        '0.82 ± 0.05'
     """
     sample = np.array([*values], np.float64)
     n = len(sample)
@@ -47,6 +52,11 @@ def cost_to_reach(score: np.ndarray, cost: np.ndarray, target: float, *, lower_i
         cost: float64[rows], cumulative.
         target: Of the score.
         lower_is_better: Whether the score is a loss.
+
+    Example:
+        >>> score, megabytes = np.array([0.5, 0.7, 0.9]), np.array([1.0, 2.0, 3.0])
+        >>> cost_to_reach(score, megabytes, 0.7, lower_is_better=False)
+        2.0
     """
     reached = score <= target if lower_is_better else score >= target
     return float(cost[reached.argmax()]) if reached.any() else np.nan

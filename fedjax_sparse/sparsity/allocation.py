@@ -52,6 +52,10 @@ def erk(shapes: Shapes, sparsity: float, rule: CountRule = round_pruned) -> np.n
 
     Returns:
         i32[L]; the sum is exactly what `rule` says of all entries together.
+
+    Example:
+        >>> print(erk({"narrow": (4, 4), "wide": (16, 16)}, 0.5))
+        [ 16 120]
     """
     errors.check_range("sparsity", sparsity, 0, 1, high_open=True)
     sizes = _sizes(shapes)

@@ -54,6 +54,10 @@ def kept_table(size: int, sparsities: Iterable[float], rule: CountRule) -> np.nd
 
     Returns:
         i32[T + 1], to be indexed by the round.
+
+    Example:
+        >>> print(kept_table(100, [0.0, 0.29, 0.9], floor_pruned))
+        [100  71  10]
     """
     return np.array([rule(size, float(sparsity)) for sparsity in sparsities], np.int32)
 
@@ -87,6 +91,10 @@ def polynomial(
 
     Returns:
         f64[...], shaped like `t`.
+
+    Example:
+        >>> print(polynomial(np.array([1, 6, 11]), 11, final=0.9).round(4))
+        [0.     0.7875 0.9   ]
     """
     errors.check_range("final sparsity", final, 0, 1, high_open=True)
     errors.check_range("initial sparsity", initial, 0, final)

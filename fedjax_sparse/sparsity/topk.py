@@ -33,6 +33,12 @@ def largest(scores: jax.Array, k: ArrayLike, where: jax.Array | None = None) -> 
 
     Returns:
         bool[...], with as many True as min(k, entries that may be chosen).
+
+    Example:
+        Of a tie the first is taken, so that the count is exact:
+
+        >>> print(largest(jnp.array([1.0, 3.0, 2.0, 2.0]), 2))
+        [False  True  True False]
     """
     allowed = None if where is None else [where]
     return _largest([scores], k, allowed)[0]
