@@ -17,9 +17,9 @@ WINDOWS = {"always": twin.always, "outside-one": twin.outside_one}
 @pytest.mark.parametrize("window", WINDOWS)
 def test_three_rounds_agree_with_the_twin(window):
     problem = problems.setting(
-        local_epochs=3, clip_norm=2.0, weight_decay=1e-2, client_momentum=0.9, client_lr=0.2
+        local_epochs=3, clip_norm=2.0, weight_decay=1e-2, client_momentum=0.5, client_lr=0.2
     )
-    algorithm = toy.algorithm("spafl", problem, threshold_penalty=0.3, window=window)
+    algorithm = toy.algorithm("spafl", problem, threshold_penalty=0.15, window=window)
     (_, owns, _), *after = problems.rounds_of(algorithm, problem, 3)
     state = twin.initial(
         problems.one_client(owns.variables.params, 0), problems.CLIENTS, problems.PRUNABLE, -1
@@ -33,7 +33,8 @@ def test_three_rounds_agree_with_the_twin(window):
             prunable=problems.PRUNABLE,
             steps=3,
             lr=0.2,
-            coef=0.3,
+            coef=0.15,
+            momentum=0.5,
             decay=1e-2,
             clip=2.0,
             axis=-1,
