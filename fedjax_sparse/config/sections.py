@@ -44,7 +44,14 @@ class Data(Options):
 
     dataset: str = option(
         "digits",
-        "name of a data set (`fedjax-sparse list datasets`), an .npz file or a tensorflow-datasets builder",
+        "name of a data set (`fedjax-sparse list datasets`), a tensorflow-datasets builder, or a path of your own: "
+        "npz, CSV, Parquet, LIBSVM, LEAF's JSON, TensorFlow Federated's HDF5, a saved Hugging Face set",
+    )
+    label_column: str | None = option(
+        None, "of a table of your own, the column of labels; by default the one called label, target or y"
+    )
+    owner_column: str | None = option(
+        None, "of a table of your own, the column of owners, for --partition natural"
     )
     data_dir: str | None = option(
         None, "folder of data sets; by default the environment's FEDJAX_SPARSE_DATA"

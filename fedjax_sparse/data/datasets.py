@@ -8,9 +8,10 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from fedjax_sparse.data import cache, labels, own, synthetic, tables, tfds
+from fedjax_sparse.data import cache, labels, own_files, synthetic, tables, tfds
 from fedjax_sparse.data.arrays import Dataset, Task
 from fedjax_sparse.data.catalogue import DATASETS, Entry, known_task
+from fedjax_sparse.data.columns import NOT_STATED, Roles
 from fedjax_sparse.data.files import Arrays, existing, read_file
 from fedjax_sparse.errors import UsageError, unknown_name
 
@@ -35,17 +36,19 @@ def load(
     cache_dir: str | Path | None = None,
     task: labels.Wanted = "auto",
     leaning: Task | None = None,
+    roles: Roles = NOT_STATED,
 ) -> Dataset:
     """Reads a data set.
 
     Args:
-        name: One of `DATASETS`; a name that starts with "synthetic" (see `synthetic.load`); a path that ends in
-            `.npz`, `.libsvm` or `.svm` (or `.gz` after these two); or the name, `name` or `name/config`, of an image
-            classification set that tensorflow-datasets has prepared in the data folder.
+        name: One of `DATASETS`; a name that starts with "synthetic" (see `synthetic.load`); a path of one's own, see
+            `own_files`, or one that ends in `.libsvm` or `.svm` (or `.gz` after these two); or the name, `name` or
+            `name/config`, of an image classification set that tensorflow-datasets has prepared in the data folder.
         data_dir: The data folder; by default the one named by FEDJAX_SPARSE_DATA.
         cache_dir: Where decoded arrays are kept; by default as `cache.folder` says.
         task: What targets are that could be classes or numbers to be predicted; see `labels.as_targets`.
         leaning: What they are where `task` is auto and they could be both.
+        roles: Which columns of a table hold labels and owners.
 
     Returns:
         Read-only arrays. Digits and those from the data folder are memory-mapped from the second time on.
@@ -55,12 +58,13 @@ def load(
             something else.
     """
     known_task(name, task)
+    own_reader = None if name in DATASETS else own_files.reader(name, roles)
+    if own_reader is not None:  # not cached: what was made of it must be said each time
+        entry = Entry("of one's own", task=None)
+        return _dataset(name, _read(_Source([], own_reader), entry), entry, task, leaning)
+    own_files.check_no_columns(name, roles)
     if name.startswith("synthetic"):
         return synthetic.load(name)
-    if name.endswith(".npz"):  # not cached: it is as quick, and what is wrong with it must be said each time
-        path, entry = existing(Path(name).expanduser()), Entry("an npz file", task=None)
-        arrays = _read(_Source([path], lambda: own.parse_npz(read_file(path))), entry)
-        return _dataset(name, arrays, entry, task, leaning)
     if name == "digits":
         entry, source = DATASETS[name], _Source([], _digits)
     elif name.endswith(_LIBSVM_SUFFIXES):
@@ -110,7 +114,8 @@ def _unknown(name: str, data_folder: str) -> NoReturn:
     if configs := [known for known in DATASETS if known.startswith(f"{name}/")]:
         raise UsageError(f"data set {name!r} comes in several forms; allowed: {', '.join(configs)}")
     prepared = f"{data_folder}/{name}/VERSION/ prepared by tensorflow-datasets"
-    unknown_name("data set", name, [*DATASETS, "synthetic...", "FILE.npz", "FILE.libsvm", prepared])
+    known = [*DATASETS, "synthetic...", *own_files.FORMS, "FILE.libsvm", prepared]
+    unknown_name("data set", name, known)
 
 
 def _libsvm_source(path: Path) -> _Source:

@@ -1,10 +1,10 @@
-"""Arrays of one's own in an npz file, under the names and in the shapes in which other libraries save them.
+"""Arrays of one's own, under the names and in the shapes in which other libraries save them.
 
 What had to be changed to make sense of them is said in a note; what can mean two things is refused by its name.
 """
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -33,20 +33,34 @@ def parse_npz(blob: Blob) -> Arrays:
     with open_npz(blob) as file:
         names = _names(blob.where, file.files)
         if spare := sorted(set(file.files) - {*names.values()}):
-            _say(f"{blob.where}: {', '.join(spare)} not used")
+            say(f"{blob.where}: {', '.join(spare)} not used")
         arrays = {role: read_member(blob.where, file, name) for role, name in names.items()}
+    return arranged(blob.where, arrays, names)
+
+
+def arranged(where: str, arrays: Arrays, names: Mapping[str, str]) -> Arrays:
+    """Training and test examples in the package's own types, see `parse_npz`.
+
+    Args:
+        where: The file or folder, for messages.
+        arrays: x_train, y_train, x_test and y_test, or x and y, which are `split`; client_train where there are owners.
+        names: What people call them.
+
+    Raises:
+        UsageError: An array is of a form that could mean two things or nothing.
+    """
     if "x" in arrays:
-        arrays = _split(blob.where, arrays)
-    for split in ("train", "test"):
-        x, y = (f"{blob.where}: {names.get(f'{role}_{split}', role)}" for role in "xy")
-        given_x, given_y = arrays[f"x_{split}"], arrays[f"y_{split}"]
+        arrays = split(where, arrays)
+    for part in ("train", "test"):
+        x, y = (f"{where}: {names.get(f'{role}_{part}', role)}" for role in "xy")
+        given_x, given_y = arrays[f"x_{part}"], arrays[f"y_{part}"]
         if _is_text(given_x, given_y):
-            arrays[f"x_{split}"], arrays[f"y_{split}"] = _int32(x, given_x), _int32(y, given_y)
+            arrays[f"x_{part}"], arrays[f"y_{part}"] = _int32(x, given_x), _int32(y, given_y)
         else:
-            arrays[f"x_{split}"] = _examples(x, given_x)
-            arrays[f"y_{split}"] = _labels(y, given_y, len(given_x))
+            arrays[f"x_{part}"] = _examples(x, given_x)
+            arrays[f"y_{part}"] = _labels(y, given_y, len(given_x))
     if CLIENTS in arrays:
-        arrays[CLIENTS] = _owners(f"{blob.where}: {CLIENTS}", arrays[CLIENTS])
+        arrays[CLIENTS] = _owners(f"{where}: {names.get(CLIENTS, CLIENTS)}", arrays[CLIENTS])
     return arrays
 
 
@@ -81,12 +95,12 @@ def _names(where: str, held: Sequence[str]) -> dict[str, str]:
     return {role: name for role, name in found.items() if name is not None} | clients
 
 
-def _split(where: str, arrays: Arrays) -> Arrays:
-    """Training and test examples of arrays that hold both."""
+def split(where: str, arrays: Arrays) -> Arrays:
+    """Training and test examples of arrays that hold both: every fifth is for testing."""
     if arrays["x"].ndim == 0 or len({len(array) if array.ndim else 0 for array in arrays.values()}) > 1:
         shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
         raise UsageError(f"{where}: unequal numbers of examples: {shapes}")
-    _say(f"{where}: has no test set: every {TEST_EVERY}th example is for testing")
+    say(f"{where}: has no test set: every {TEST_EVERY}th example is for testing")
     held = np.arange(len(arrays["x"])) % TEST_EVERY == TEST_EVERY - 1
     parts = {f"{name}_train": arrays[name][~held] for name in "xy"}
     parts |= {f"{name}_test": arrays[name][held] for name in "xy"}
@@ -114,7 +128,7 @@ def _examples(where: str, x: np.ndarray) -> np.ndarray:
     if x.ndim in (3, 4) and x.dtype != bool:
         x = _with_channels(where, x)
         if x.dtype != np.uint8 and _are_pixels(where, x):
-            _say(f"{where}: {x.dtype} images of whole numbers from 0 to 255 are taken as uint8")
+            say(f"{where}: {x.dtype} images of whole numbers from 0 to 255 are taken as uint8")
             x = x.astype(np.uint8)
     return x if x.dtype == np.uint8 and x.ndim == 4 else _features(where, x)
 
@@ -125,7 +139,7 @@ def _with_channels(where: str, x: np.ndarray) -> np.ndarray:
         return x[..., None]
     _, first, *_, last = x.shape
     if first in _CHANNELS and last not in _CHANNELS:
-        _say(f"{where}: images {list(x.shape)} have their channels first, and are transposed")
+        say(f"{where}: images {list(x.shape)} have their channels first, and are transposed")
         return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
     return x
 
@@ -146,7 +160,7 @@ def _features(where: str, x: np.ndarray) -> np.ndarray:
     if not np.isfinite(features).all():
         raise UsageError(f"{where} has values beyond the range of float32")
     if x.size and (largest := float(np.abs(features).max())) > _LARGE:
-        _say(f"{where} has values up to {largest:g}, and features are used as they are: better scale them")
+        say(f"{where} has values up to {largest:g}, and features are used as they are: better scale them")
     return features
 
 
@@ -162,7 +176,7 @@ def _labels(where: str, y: np.ndarray, count: int) -> np.ndarray:
         )
     is_one = y == 1
     if y.dtype.kind in "biuf" and (is_one | (y == 0)).all() and (is_one.sum(axis=1) == 1).all():
-        _say(f"{where} is one-hot, and taken as the classes 0..{y.shape[1] - 1}")
+        say(f"{where} is one-hot, and taken as the classes 0..{y.shape[1] - 1}")
         return is_one.argmax(axis=1)
     raise UsageError(
         f"{where} is {y.dtype} of shape {y.shape}, and not one-hot; allowed: one label or number for each example"
@@ -185,5 +199,6 @@ def _int32(where: str, array: np.ndarray) -> np.ndarray:
     return array.astype(np.int32)
 
 
-def _say(note: str) -> None:
+def say(note: str) -> None:
+    """Notes what was made of a user's own data."""
     warnings.warn(note, stacklevel=2)

@@ -16,6 +16,7 @@ from fedjax_sparse.config.run_config import RunConfig
 from fedjax_sparse.config.sections import Data
 from fedjax_sparse.data import client_test, datasets
 from fedjax_sparse.data import population as populations
+from fedjax_sparse.data.columns import Roles
 from fedjax_sparse.data.datasets import Dataset
 from fedjax_sparse.data.population import Population
 from fedjax_sparse.devices import compilation_cache, meshes
@@ -164,6 +165,7 @@ def _load(data: Data) -> Dataset:
         cache_dir=data.cache_dir,
         task=data.task,
         leaning=None if name == AUTO else MODELS[name].task,
+        roles=Roles(data.label_column, data.owner_column),
     )
 
 
