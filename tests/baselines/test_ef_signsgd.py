@@ -1,5 +1,6 @@
 """EF-signSGD against the compressors' slow twin, its golden values, and a real encoder."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -53,6 +54,19 @@ def test_golden_values():
         close(bench.rows(new.client)[0], residual)
         close(bench.flat(new.server.variables.params) - x + residual, update + memory)
         x, memory = bench.flat(new.server.variables.params), bench.rows(new.client)[0]
+
+
+def test_a_majority_of_signs_moves_the_model():
+    _, noisy = quadratic(9, 4, D)
+    x = X
+    for cohort, (new, metrics) in zip(
+        COHORTS, run(noisy, SIZES, bench.TWO_LEAVES, X, COHORTS, majority_step=0.1), strict=True
+    ):
+        deltas = [local_training_twin.sgd(noisy, k, x, steps=STEPS[k], lr=0.1) - x for k in cohort]
+        x = compressors_twin.majority_vote(x, deltas, 0.1)
+        close(bench.flat(new.server.variables.params), x)
+        assert prices.message_bytes(metrics.up, "smallest", 4) == len(cohort) * D // 8
+        assert not jax.tree.leaves(new.client)
 
 
 def test_nothing_owed_sends_nothing():

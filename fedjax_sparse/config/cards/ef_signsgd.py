@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fedjax_sparse.config.entry import Entry, Hyperparameters
-from fedjax_sparse.config.options import option
+from fedjax_sparse.config.options import POSITIVE, option
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,12 @@ class EFSignSGD(Hyperparameters):
         "plus",
         "a zero counts as positive, so that a sign is one bit, or as zero, in two bits (official code)",
     )
+    majority_step: float | None = option(
+        None,
+        "signSGD with majority vote instead: nobody remembers anything, and the server moves each entry by so much "
+        "along the majority of the clients' signs",
+        allowed=POSITIVE,
+    )
 
 
 ENTRIES = (
@@ -26,7 +32,7 @@ ENTRIES = (
         factory="fedjax_sparse.baselines.ef_signsgd:ef_signsgd",
         hyperparameters=EFSignSGD,
         system="EF-signSGD",
-        references=("karimireddy2019error",),
+        references=("karimireddy2019error", "bernstein2019signsgd"),
         state="both",
         up="the signs of its update, and a scale for each tensor",
         down="the model",
