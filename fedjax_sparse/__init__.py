@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from fedjax_sparse.data.datasets import load as load_dataset
     from fedjax_sparse.experiments.loading import load_run
+    from fedjax_sparse.experiments.model_files import load_model, save_model
     from fedjax_sparse.models.model import build as build_model
     from fedjax_sparse.simulation.driver import simulate
     from fedjax_sparse.simulation.setting import make_population, make_setting
@@ -43,10 +44,12 @@ _PUBLIC = {
     "build_model": "models.model:build",
     "configure": "config.run_config:configure",
     "load_dataset": "data.datasets:load",
+    "load_model": "experiments.model_files:load_model",
     "load_run": "experiments.loading:load_run",
     "make_algorithm": "config.registry:make_algorithm",
     "make_population": "simulation.setting:make_population",
     "make_setting": "simulation.setting:make_setting",
+    "save_model": "experiments.model_files:save_model",
     "simulate": "simulation.driver:simulate",
 }
 
@@ -64,10 +67,12 @@ __all__ = [
     "build_model",
     "configure",
     "load_dataset",
+    "load_model",
     "load_run",
     "make_algorithm",
     "make_population",
     "make_setting",
+    "save_model",
     "simulate",
 ]
 

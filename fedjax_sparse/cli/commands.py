@@ -1,4 +1,4 @@
-"""The command line: `fedjax-sparse run | resume | compare | plot | list | cite | prepare`.
+"""The command line: `fedjax-sparse run | resume | compare | plot | export | list | cite | prepare`.
 
 Names and flags are resolved without JAX, which is imported only once a request has been found good.
 """
@@ -10,15 +10,14 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from inspect import get_annotations
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from fedjax_sparse import __version__, errors
-from fedjax_sparse.cli import comparing, flags, listing
-from fedjax_sparse.cli.common import PROG, at_the_door, introduced, note, run_sections, value_of
+from fedjax_sparse.cli import comparing, exporting, flags, listing
+from fedjax_sparse.cli.common import PROG, arguments, at_the_door, introduced, note, run_sections, value_of
 from fedjax_sparse.cli.flags import Section
 from fedjax_sparse.config import idle, registry, run_config
 from fedjax_sparse.config.cluster import Cluster
@@ -173,7 +172,7 @@ class ResumeArguments:
 
 
 def _resume(args: Sequence[str]) -> int:
-    given = _arguments(ResumeArguments, "resume", args)
+    given = arguments(ResumeArguments, "resume", args)
     processes = Cluster(given.coordinator, given.num_processes, given.process_id)
     with introduced(f"going on with {given.run}", processes):
         from fedjax_sparse.experiments import resuming
@@ -198,7 +197,7 @@ class PlotArguments:
 
 
 def _plot(args: Sequence[str]) -> int:
-    given = _arguments(PlotArguments, "plot", args)
+    given = arguments(PlotArguments, "plot", args)
     if not given.runs:
         raise errors.UsageError(f"name at least one run folder: {COMMANDS['plot'].usage}")
     from fedjax_sparse.results import figures, naming
@@ -220,7 +219,7 @@ class ListArguments:
 
 
 def _list(args: Sequence[str]) -> int:
-    given = _arguments(ListArguments, "list", args)
+    given = arguments(ListArguments, "list", args)
     if given.what not in listing.TABLES:
         errors.unknown_name("list", given.what, listing.TABLES)
     rows = listing.TABLES[given.what]()
@@ -241,7 +240,7 @@ class CiteArguments:
 
 
 def _cite(args: Sequence[str]) -> int:
-    folder = Path(_arguments(CiteArguments, "cite", args).run)
+    folder = Path(arguments(CiteArguments, "cite", args).run)
     found = [folder / "config.toml", *sorted(folder.glob("seed_*/config.toml"))]
     file = next((path for path in found if path.is_file()), None)
     if file is None:
@@ -266,20 +265,11 @@ class PrepareArguments:
 
 
 def _prepare(args: Sequence[str]) -> int:
-    given = _arguments(PrepareArguments, "prepare", args)
+    given = arguments(PrepareArguments, "prepare", args)
     from fedjax_sparse.data import prepare
 
     print(prepare.prepare(given.dataset, data_dir=given.data_dir or None, out_dir=given.out))
     return 0
-
-
-Arguments = TypeVar("Arguments")
-
-
-def _arguments(cls: type[Arguments], command: str, args: Sequence[str]) -> Arguments:
-    """The arguments of a command other than `run`."""
-    known = [f"--{name.replace('_', '-')}" for name in get_annotations(cls)]
-    return flags.run_tyro(cls, known, args, prog=f"{PROG} {command}", description=cls.__doc__ or "")
 
 
 class Command(NamedTuple):
@@ -299,6 +289,11 @@ COMMANDS = {
         comparing.compare,
     ),
     "plot": Command("plot RUN...", "draw figures from the records of runs", _plot),
+    "export": Command(
+        "export RUN --format FORMAT",
+        "write a run's model as one file, to be used elsewhere",
+        exporting.export,
+    ),
     "list": Command("list algorithms|datasets|models|partitions|networks", "what there is by name", _list),
     "cite": Command("cite RUN", "print the BibTeX of what was run", _cite),
     "prepare": Command(

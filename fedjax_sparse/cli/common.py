@@ -10,8 +10,11 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from inspect import get_annotations
+from typing import TypeVar
 
 from fedjax_sparse import errors
+from fedjax_sparse.cli import flags
 from fedjax_sparse.cli.flags import Section
 from fedjax_sparse.config import run_config
 from fedjax_sparse.config.cluster import ALONE, Cluster
@@ -89,3 +92,12 @@ def run_sections() -> Iterator[Section]:
         yield Section(title, [*declared_options(section)])
     config_file = Option("config", str | None, None, "TOML file of options; flags win over it", None, None)
     yield Section("file", [config_file])
+
+
+Arguments = TypeVar("Arguments")
+
+
+def arguments(cls: type[Arguments], command: str, args: Sequence[str]) -> Arguments:
+    """The arguments of a command other than `run`, as a dataclass of them."""
+    known = [f"--{name.replace('_', '-')}" for name in get_annotations(cls)]
+    return flags.run_tyro(cls, known, args, prog=f"{PROG} {command}", description=cls.__doc__ or "")

@@ -1,6 +1,6 @@
 """From examples as they are stored to what a model sees: normalisation and augmentation, inside the local step."""
 
-from collections.abc import Callable
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -10,28 +10,27 @@ from jax.typing import DTypeLike
 PAD = 4  # pixels on each side before a random crop, as is usual for 32x32 images
 
 
-# (x as stored, key, train: a Python bool) -> x as the model wants it
-Preprocess = Callable[[jax.Array, jax.Array, bool], jax.Array]
-
-
-def make_preprocess(
-    mean: tuple[float, ...], std: tuple[float, ...], dtype: DTypeLike, augment: bool
-) -> Preprocess:
+@dataclasses.dataclass(frozen=True)
+class Preprocess:
     """Normalisation, behind random crops and flips where `augment` is set and the model trains.
 
-    Args:
+    Attributes:
         mean: See `normalise`.
         std: See `normalise`.
         dtype: See `normalise`.
         augment: For images [B, H, W, C] only.
     """
 
-    def preprocess(x: jax.Array, key: jax.Array, train: bool) -> jax.Array:
-        if augment and train:
-            x = crop_and_flip(x, key)
-        return normalise(x, mean, std, dtype)
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dtype: DTypeLike
+    augment: bool
 
-    return preprocess
+    def __call__(self, x: jax.Array, key: jax.Array, train: bool) -> jax.Array:
+        """From x as stored to x as the model wants it; `train` is a Python bool."""
+        if self.augment and train:
+            x = crop_and_flip(x, key)
+        return normalise(x, self.mean, self.std, self.dtype)
 
 
 def normalise(x: jax.Array, mean: tuple[float, ...], std: tuple[float, ...], dtype: DTypeLike) -> jax.Array:

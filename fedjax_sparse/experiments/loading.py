@@ -49,37 +49,59 @@ class LoadedRun:
             [{"seed": seed, **row} for seed, own in self._folders.items() for row in own.rows()]
         )
 
-    def model(self, which: Literal["last", "best"] = "last", seed: int | None = None) -> TrainedModel:
+    def model(self, which: Literal["last", "best"] | int = "last", seed: int | None = None) -> TrainedModel:
         """The model of a checkpoint; the run's data set has to be where it was.
 
         Args:
-            which: The last good checkpoint, or the one that was best on the test set.
+            which: The last good checkpoint, the one that was best on the test set, or that of a round.
             seed: By default the run's first.
 
         Raises:
             UsageError: There is no such seed or checkpoint, or no data set.
             RunError: The checkpoint is damaged.
         """
-        seed = self.seeds[0] if seed is None else seed
+        saved = self.folder(self.seeds[0] if seed is None else seed) / run_folder.CHECKPOINTS
+        step = _step(saved, which)
+        made = self._experiment
+        template = programs.state_shapes(made.algorithm, made.setting)
+        _, state, _ = checkpoints.restore(saved, template, step=step)
+        (model,) = trained(made.algorithm, made.setting, jax.tree.map(lambda leaf: leaf[None], state))
+        return model
+
+    def folder(self, seed: int) -> Path:
+        """Where a seed was recorded.
+
+        Raises:
+            UsageError: It is none of the run's.
+        """
         if seed not in self._folders:
             raise UsageError(
                 f"seed = {seed!r} is not one of this run; allowed: {', '.join(map(str, self.seeds))}"
             )
-        if which not in ("last", "best"):
-            raise UsageError(f"which = {which!r} is not valid; allowed: last, best")
-        saved = self._folders[seed].checkpoints
-        best = checkpoints.select_best(saved)
-        if not checkpoints.steps(saved) or (which == "best" and best is None):
-            raise UsageError(f"{saved} holds no checkpoint to take the {which} model from")
-        made = self._experiment
-        template = programs.state_shapes(made.algorithm, made.setting)
-        _, state, _ = checkpoints.restore(saved, template, step=best if which == "best" else None)
-        (model,) = trained(made.algorithm, made.setting, jax.tree.map(lambda leaf: leaf[None], state))
-        return model
+        return self._folders[seed].path
+
+    @property
+    def personal(self) -> bool:
+        """Whether clients deploy different models, of which `model` gives the first client's."""
+        return self._experiment.algorithm.personal
 
     @functools.cached_property
     def _experiment(self) -> Experiment:
         return build(self.config)
+
+
+def _step(saved: Path, which: str | int) -> int | None:
+    """The step of a checkpoint; None for the last good one."""
+    there, best = checkpoints.steps(saved), checkpoints.select_best(saved)
+    if type(which) is not int and which not in ("last", "best"):
+        raise UsageError(f"which = {which!r} is not valid; allowed: last, best, or a round")
+    if not there or (which == "best" and best is None):
+        raise UsageError(f"{saved} holds no checkpoint to take the {which} model from")
+    if type(which) is int and which not in there:
+        raise UsageError(
+            f"{saved} holds no checkpoint of round {which}; allowed: {', '.join(map(str, there))}"
+        )
+    return best if which == "best" else which if type(which) is int else None
 
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:

@@ -22,6 +22,23 @@ from fedjax_sparse.models.layers import DEFAULT, Network, Ops
 from fedjax_sparse.types import PyTree, Variables
 
 
+class Recipe(NamedTuple):
+    """The arguments of `build` in JSON's types, from which `build(**recipe.arguments())` makes the same model again."""
+
+    name: str
+    input_shape: list[int]
+    classes: int
+    dtype: str
+    compute_dtype: str | None
+    options: dict[str, Any]
+
+    def arguments(self) -> dict[str, Any]:
+        """Keywords of `build`."""
+        stated = self._asdict()
+        kinds = {key: value and jnp.dtype(value) for key, value in stated.items() if "dtype" in key}
+        return {**stated.pop("options"), **stated, **kinds}
+
+
 class Model(NamedTuple):
     """A model as pure functions.
 
@@ -42,6 +59,7 @@ class Model(NamedTuple):
             at T time steps, 0 for biases, norms and embeddings.
         input_grad: Like the parameters, bools: whether back-propagation needs this layer's input gradient; False
             for a layer that sees only the data.
+        recipe: How `build` made it; None for a model that something else has made.
     """
 
     name: str
@@ -54,6 +72,7 @@ class Model(NamedTuple):
     kinds: PyTree
     uses: PyTree
     input_grad: PyTree
+    recipe: Recipe | None = None
 
 
 def build(
@@ -92,9 +111,11 @@ def build(
     module, function = MODELS[name].factory.split(":")
     factory = getattr(importlib.import_module(f"fedjax_sparse.models.{module}"), function)
     chosen = spec.check_options(name, {"init": init, **options})
+    lower = compute_dtype and jnp.dtype(compute_dtype).name
+    recipe = Recipe(name, [*input_shape], classes, jnp.dtype(dtype).name, lower, {**chosen})
     init = chosen.pop("init")
     make = functools.partial(factory, tuple(input_shape), classes, **chosen)
-    model = make(dtype=dtype)
+    model = make(dtype=dtype)._replace(recipe=recipe)
     if init != "own":
         model = _starting_from(init, model)
     return model if compute_dtype is None else _computing_as(make(dtype=compute_dtype), model, compute_dtype)

@@ -140,7 +140,7 @@ def make_setting(
     within = factors(training.epoch_lr_schedule, plan.passes, "--epoch-lr-schedule")
     variables = jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)))
     dtype = jax.tree.leaves(variables.params)[0].dtype
-    preprocess = transforms.make_preprocess(dataset.mean, dataset.std, dtype, dataset.augment)
+    preprocess = transforms.Preprocess(dataset.mean, dataset.std, dtype, dataset.augment)
     test = evaluation.batched(dataset.x_test, dataset.y_test, EVAL_BATCH)
     evaluate = evaluation.make_evaluate(model, preprocess)
     federation = Federation(

@@ -138,7 +138,15 @@ def test_every_command_has_help(command, capsys):
     ("args", "message"),
     [
         ("rn", "unknown command 'rn'; did you mean 'run'?"),
-        ("export", "unknown command 'export' (allowed: cite, compare, list, plot, prepare, resume, run"),
+        (
+            "import",
+            "unknown command 'import' (allowed: cite, compare, export, list, plot, prepare, resume, run",
+        ),
+        ("export RUN --format pickle", "invalid choice 'pickle' for argument '--format'. Expected one of"),
+        (
+            "export RUN --format sparse --checkpoint newest",
+            "--checkpoint = 'newest' is not valid; allowed: last, best, or the round of a checkpoint",
+        ),
         ("run FEDAVG", "unknown algorithm 'FEDAVG'; did you mean 'fedavg'?"),
         ("run fedavg --sparsity 0.5", "unknown argument '--sparsity' (fedjax-sparse run fedavg --help"),
         ("run", "name an algorithm: fedjax-sparse run ALGORITHM, or [algorithm] in the --config FILE.toml"),

@@ -100,8 +100,8 @@ def test_clients_side_by_side_get_what_each_gets_alone():
 
 def test_augmentation_is_for_training_and_pads_with_black_before_normalising():
     x, key = jnp.asarray(images()), jax.random.key(0)
-    plain = transforms.make_preprocess(MEAN, STD, "float32", augment=False)
-    augmented = transforms.make_preprocess(MEAN, STD, "float32", augment=True)
+    plain = transforms.Preprocess(MEAN, STD, "float32", augment=False)
+    augmented = transforms.Preprocess(MEAN, STD, "float32", augment=True)
     unchanged = transforms.normalise(x, MEAN, STD, "float32")
     assert np.array_equal(plain(x, key, True), unchanged)
     assert np.array_equal(augmented(x, key, False), unchanged)

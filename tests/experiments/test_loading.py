@@ -43,11 +43,34 @@ def test_the_model_of_a_checkpoint_predicts(folder, which, seed):
     assert found == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("format", ["safetensors", "sparse"])
+def test_an_exported_model_predicts_what_the_run_s_does(folder, format, tmp_path, capsys):
+    file = tmp_path / "model"
+    assert main(["export", str(folder), "--format", format, "--seed", "6", "--out", str(file)]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{file}\n"
+    assert "650 parameters, 94.92 % of them zero: " in err
+    x = fedjax_sparse.load_dataset("digits").x_test
+    model = fedjax_sparse.load_run(folder).model(seed=6)
+    assert np.array_equal(fedjax_sparse.load_model(file).outputs(x), model.outputs(x))
+
+
+def test_any_checkpoint_is_exported_and_by_default_beside_its_records(folder, capsys):
+    assert main(["export", str(folder), "--format", "sparse", "--checkpoint", "4"]) == 0
+    file = folder / "seed_5" / "model.sparse"
+    assert capsys.readouterr().out == f"{file}\n"
+    x = fedjax_sparse.load_dataset("digits").x_test
+    model = fedjax_sparse.load_run(folder).model(4)
+    assert np.array_equal(fedjax_sparse.load_model(file).outputs(x), model.outputs(x))
+
+
 def test_what_is_not_there_is_refused(folder, tmp_path):
     run = fedjax_sparse.load_run(folder)
     with pytest.raises(UsageError, match="seed = 7 is not one of this run; allowed: 5, 6"):
         run.model(seed=7)
     with pytest.raises(UsageError, match="which = 'first' is not valid; allowed: last, best"):
         run.model("first")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UsageError, match="no checkpoint of round 3; allowed: 2, 4, 6"):
+        run.model(3)
     with pytest.raises(UsageError, match=r"cannot read .*config\.toml"):
         fedjax_sparse.load_run(tmp_path)

@@ -53,7 +53,7 @@ def test_the_weights_are_in_the_configuration_and_their_run_is_not_needed_again(
     [
         (
             ["--model", "mlp"],
-            "holds another model: its .params['Dense_0']['bias'] is (10,), that of mlp is (128,)",
+            "holds another model: its params/Dense_0/bias is (10,), that of mlp is (128,)",
         ),
         (["--init", "nowhere"], "cannot read nowhere"),
     ],
