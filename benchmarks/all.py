@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks import timing
 
-NAMES = ("peers", "floor", "scaling", "overhead", "selection", "startup", "seeds")
+NAMES = ("peers", "floor", "scaling", "overhead", "selection", "startup", "seeds", "inference")
 
 
 def chosen(only: list[str], skip: list[str]) -> list[str]:

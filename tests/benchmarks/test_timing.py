@@ -10,6 +10,8 @@ from benchmarks import timing
 
 REFUSED = [
     ("all", "--repeats", "0"),
+    ("inference", "--layers", "large"),
+    ("inference", "--sparsities", "2"),
     ("overhead", "--devices", "0"),
     ("overhead", "--only", "typo"),
     ("overhead", "--repeats", "0"),
