@@ -45,6 +45,7 @@ class Totals:
         flops: Training, live entries only.
         flops_dense: The same training, had nothing been pruned.
         simulated_seconds: As clients would see them, see `networks`; a float, and 0 where nothing is known of clients.
+        values: Scalars sent, both ways, zeros and positions left out; None where a run began before they were counted.
     """
 
     uplink_bytes: int = 0
@@ -52,6 +53,7 @@ class Totals:
     flops: int = 0
     flops_dense: int = 0
     simulated_seconds: float = 0.0
+    values: int | None = 0
 
     def __add__(self, other: Totals) -> Totals:
         """The two runs (or rounds) after each other."""
@@ -61,6 +63,7 @@ class Totals:
             self.flops + other.flops,
             self.flops_dense + other.flops_dense,
             self.simulated_seconds + other.simulated_seconds,
+            None if self.values is None or other.values is None else self.values + other.values,
         )
 
 

@@ -24,14 +24,14 @@ class Quantity(NamedTuple):
 
     Attributes:
         label: The axis label.
-        unit: `%` for fractions; ticks of bytes `B` and of FLOPs have SI prefixes, those of seconds `s` are written out;
-            empty for plain numbers.
+        unit: `%` for fractions; ticks of bytes `B`, of FLOPs and of counted values have SI prefixes, those of seconds
+            `s` are written out; empty for plain numbers.
         scale: `wide` is logarithmic where a linear axis would hide the small values, else linear; `zero` is linear
             from zero; `rounds` has its ticks where models were evaluated.
     """
 
     label: str
-    unit: Literal["", "%", "B", "FLOP", "s"] = ""
+    unit: Literal["", "%", "B", "FLOP", "values", "s"] = ""
     scale: Literal["linear", "rounds", "log", "wide", "zero"] = "linear"
 
 
@@ -148,7 +148,9 @@ def _set_axis(axes: Axes, side: Literal["x", "y"], quantity: Quantity, values: n
     elif quantity.unit == "s":
         axis.set_major_formatter("{x:,.12g}")
     elif quantity.unit:
-        axis.set_major_formatter(ticker.EngFormatter("" if quantity.unit == "FLOP" else quantity.unit))
+        axis.set_major_formatter(
+            ticker.EngFormatter("" if quantity.unit in ("FLOP", "values") else quantity.unit)
+        )
 
 
 def evaluated(rounds: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ QUANTITIES = {
     "communicated_bytes": Quantity("Communicated, uplink and downlink", "B", "log"),
     "uplink_bytes": Quantity("Uplink, from clients to server", "B", "log"),
     "downlink_bytes": Quantity("Downlink, from server to clients", "B", "log"),
+    "communicated_values": Quantity("Values sent, both ways, without their places", "values", "log"),
     "flops": Quantity("Training FLOPs, all clients", "FLOP", "log"),
     SECONDS: Quantity("Simulated time (s)", "s", "log"),
     ACCURACY: Quantity("Test accuracy", "%"),

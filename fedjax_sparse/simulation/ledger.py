@@ -26,13 +26,15 @@ from fedjax_sparse.simulation import summaries
 from fedjax_sparse.simulation.setting import Setting
 from fedjax_sparse.types import Algorithm, Message, Metrics
 
-# Columns that a run without classes, clients' own tests, another server's model or a network does not have.
+# Columns that a run without classes, clients' own tests, another server's model or a network does not have, or one that
+# began before values were counted.
 OPTIONAL = (
     "global_test_accuracy",
     "server_test_accuracy",
     "server_client_test_accuracy",
     "server_density",
     "simulated_seconds",
+    "communicated_values",
 )
 # What round 0, before any training, has in place of what a round reports.
 NOBODY_TRAINED = {"train_loss": None, "uplink_density": None, "downlink_density": None, "participants": 0}
@@ -67,7 +69,7 @@ class Ledger(NamedTuple):
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Ledger":
         """The inverse of `to_dict`."""
-        return cls(**{**content, "totals": Totals(**content["totals"])})
+        return cls(**{**content, "totals": Totals(**{"values": None, **content["totals"]})})
 
     def judged(self, t: int, loss: float | None) -> "Ledger":
         """The ledger after round t reported `loss` (None: nobody trained)."""
@@ -190,10 +192,11 @@ class Accountant:
         )
         sparse, dense = prices.flops_per_client(metrics.work, self._uses, self._input_grad, self._sizes)
         exact = (sum(counts.flat) for counts in (up, down, sparse, dense))
+        values = sent_values(metrics.up) + sent_values(metrics.down)
         if self._links is None:
-            return Totals(*exact)
+            return Totals(*exact, values=values)
         done = sparse if self._links.skips_zeros else dense
-        return Totals(*exact, simulated_seconds=self._links.seconds(ids, up, down, done))
+        return Totals(*exact, self._links.seconds(ids, up, down, done), values)
 
     def _row(self, ledger: Ledger, of_round: dict[str, Any], assessment: Any, t: int) -> dict[str, Any]:
         totals = ledger.totals
@@ -214,6 +217,7 @@ class Accountant:
             "server_density": None if own is None else self._density(own.nonzero),
             "uplink_bytes": totals.uplink_bytes,
             "downlink_bytes": totals.downlink_bytes,
+            "communicated_values": totals.values,
             "flops": totals.flops,
             "flops_dense": totals.flops_dense,
             "simulated_seconds": None if self._links is None else totals.simulated_seconds,
@@ -273,7 +277,12 @@ def _of_round(metrics: Metrics) -> dict[str, Any]:
 def sent_density(messages: Message) -> float | None:
     """The fraction of all scalars that sparse messages hold, over all clients; None when nothing was sent."""
     size = int(np.sum(messages.size, dtype=np.int64))
-    return int(np.sum(messages.values, dtype=np.int64)) / size if size else None
+    return sent_values(messages) / size if size else None
+
+
+def sent_values(messages: Message) -> int:
+    """The scalars that sparse messages hold, over all clients."""
+    return int(np.sum(messages.values, dtype=np.int64))
 
 
 def _at(tree: Any, *place: int) -> Any:

@@ -200,8 +200,10 @@ def test_valid_convolutions_against_xla(stride):
 
 
 def test_totals_add_and_are_json():
-    total = sum([prices.Totals(1, 2, 3, 4), prices.Totals(flops=2**70)], start=prices.Totals())
-    assert total == prices.Totals(1, 2, 3 + 2**70, 4)
+    total = sum(
+        [prices.Totals(1, 2, 3, 4, values=5), prices.Totals(flops=2**70, values=6)], start=prices.Totals()
+    )
+    assert total == prices.Totals(1, 2, 3 + 2**70, 4, values=11)
     assert json.loads(json.dumps(dataclasses.asdict(total)))["flops"] == 3 + 2**70
 
 

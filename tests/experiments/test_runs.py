@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ KEYS = {
     "density_prunable",
     "uplink_bytes",
     "downlink_bytes",
+    "communicated_values",
     "flops",
     "flops_dense",
     "wall_seconds",
@@ -74,6 +76,10 @@ def test_a_run_leaves_a_complete_folder(whole):
     size = 26_122  # 64 * 128 + 128, 128 * 128 + 128, 128 * 10 + 10
     assert last["density"] == (size - int(0.9 * size)) / size
     assert 0 < last["flops"] < last["flops_dense"]
+    kept = [size - int(Fraction(9, 10) * size * (1 - Fraction(12 - t, 11) ** 3)) for t in range(1, 12)]
+    assert last["communicated_values"] == 2 * 3 * (
+        size + sum(kept)
+    )  # both ways, under the mask of the round before
     manifest = json.loads((whole / "manifest.json").read_text())
     assert manifest["status"] == "finished"
     assert manifest["seeds"] == [0]

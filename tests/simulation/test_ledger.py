@@ -85,3 +85,9 @@ def test_only_the_rankings_of_those_who_trained_are_said():
 def test_ledgers_survive_json_with_integers_of_any_size():
     ledger = Ledger(Totals(2**70, 1, 2, 3), 1.5, 2.3)
     assert Ledger.from_dict(json.loads(json.dumps(ledger.to_dict()))) == ledger
+
+
+def test_a_run_that_began_before_values_were_counted_never_says_how_many_were_sent():
+    old = Ledger(Totals(1, 2, 3, 4)).to_dict()
+    del old["totals"]["values"]
+    assert (Ledger.from_dict(old).totals + Totals(1, 1, 1, 1, 0.0, 7)) == Totals(2, 3, 4, 5, 0.0, None)
