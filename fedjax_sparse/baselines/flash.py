@@ -27,10 +27,13 @@ from fedjax_sparse.rounds.moving_mask import (
 from fedjax_sparse.rounds.pruned_uploads import LocalRules, in_some_upload, pruned_uploads
 from fedjax_sparse.server.optimizer import server_step, weighted_step
 from fedjax_sparse.sparsity import masks, saliency, schedules, topk
-from fedjax_sparse.sparsity.shares import apportion, ceil_share, floor_share
+from fedjax_sparse.sparsity.shares import apportion, ceil_share, floor_share, rounded_up
 from fedjax_sparse.types import Algorithm, Declared, Federation, Metrics, PyTree, State, Trained
 
 MOST = 2**30  # entries of all masks that are counted together
+
+# How many entries each layer grows: (shares f[L], their sum i32[], room i32[L]) -> i32[L].
+GROWTH = {"exact": apportion, "rounded-up": lambda shares, total, rooms: rounded_up(shares, rooms)}
 
 
 def flash(federation: Federation, hyper: Flash) -> Algorithm:
@@ -52,10 +55,10 @@ def flash(federation: Federation, hyper: Flash) -> Algorithm:
     mask.
 
     Departures. The densities are shared out exactly: growth by largest remainders, where the code rounds up, fills a
-    layer to 99 percent and rounds down; masks hold exact numbers, where it throws a coin for every entry. What the cap
-    at 1 takes away is lost, as there. It re-initialises the model after the first stage; w_0 is as good a draw. It
-    prunes convolutions only (`prune_layers`). Its mean is unweighted, and its rate falls from 0.1 to 0.001 over 1000
-    rounds whatever their number (`--lr-schedule`).
+    layer to 99 percent and rounds down (`growth_shares`); masks hold exact numbers, where it throws a coin for every
+    entry. What the cap at 1 takes away is lost, as there. It re-initialises the model after the first stage; w_0 is as
+    good a draw. It prunes convolutions only (`prune_layers`). Its mean is unweighted, and its rate falls from 0.1 to
+    0.001 over 1000 rounds whatever their number (`--lr-schedule`).
 
     `version` "sparsyfed" is what SparsyFed's code compares itself with: every round, clients train what they receive as
     non-zero (in round 1 everything) and send their N - round(s N) largest weights; after round 1 the server keeps of
@@ -208,7 +211,15 @@ def _first_stage(federation: Federation, hyper: FirstStage) -> _FirstStage:
     drop = schedules.exact(hyper.drop_fraction)
 
     def prune_and_grow(params, mask, part, whole, key):
-        return _prune_and_grow(params, mask, drop.numerator * part, drop.denominator * whole, key, among)
+        return _prune_and_grow(
+            params,
+            mask,
+            drop.numerator * part,
+            drop.denominator * whole,
+            key,
+            among,
+            GROWTH[hyper.growth_shares],
+        )
 
     train = _train_and_prune(federation, hyper.first_epochs, prune_and_grow)
 
@@ -289,7 +300,13 @@ def _train_and_prune(federation: Federation, epochs: int, prune_and_grow: Callab
 
 
 def _prune_and_grow(
-    params: PyTree, mask: PyTree, part: jax.Array, whole: jax.Array, key: jax.Array, among: PyTree
+    params: PyTree,
+    mask: PyTree,
+    part: jax.Array,
+    whole: jax.Array,
+    key: jax.Array,
+    among: PyTree,
+    share_out: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
 ) -> PyTree:
     """The mask after a share part / whole of each layer has given way to random entries of all layers."""
     leaves, treedef = jax.tree.flatten(params)
@@ -306,8 +323,9 @@ def _prune_and_grow(
     total = jnp.sum(means)
     even = chosen / chosen.sum()
     weights = jnp.where(total > 0, means / jnp.where(total > 0, total, 1), even)
-    rooms = jnp.where(chosen, sizes - counts + removed, 0)
-    numbers = apportion(jnp.sum(removed) * weights, jnp.sum(removed), rooms)
+    rooms, grows = jnp.asarray(sizes) - counts + removed, jnp.sum(removed)
+    shared_out = share_out(grows * weights[chosen], grows, rooms[chosen])
+    numbers = jnp.zeros_like(removed).at[chosen].set(shared_out)
     outside = jax.tree.map(jnp.logical_not, left)
     grown = topk.largest_per_leaf(saliency.random(key, params), numbers, among, outside)
     return masks.union(left, grown)

@@ -65,3 +65,29 @@ def apportion(shares: jax.Array, total: jax.Array, rooms: jax.Array) -> jax.Arra
     order = jnp.argsort(jnp.where(room, seats - shares, jnp.inf), stable=True)
     rank = jnp.argsort(order, stable=True)
     return seats + ((rank < total - jnp.sum(seats)) & room)
+
+
+def rounded_up(shares: jax.Array, rooms: jax.Array) -> jax.Array:
+    """FLASH's official way: shares rounded up, at most 99 % of a room, what overflows spread evenly, then rounded down.
+
+    Args:
+        shares: f[L], not negative.
+        rooms: i32[L], the most that each may get.
+
+    Returns:
+        i32[L], whose sum may differ from that of the shares, in either direction.
+    """
+
+    def spread(carry):
+        turn, wanted, _ = carry
+        given = jnp.minimum(wanted, 0.99 * rooms)
+        over = jnp.sum(wanted - given)
+        return turn + 1, given + over / rooms.size, over
+
+    def overflows(carry):
+        turn, _, over = carry
+        return (turn < 1000) & (over > 0)
+
+    start = jnp.int32(0), jnp.ceil(shares), jnp.ones((), shares.dtype)
+    _, wanted, _ = jax.lax.while_loop(overflows, spread, start)
+    return jnp.floor(jnp.minimum(wanted, 0.99 * rooms)).astype(jnp.int32)

@@ -31,6 +31,11 @@ class FirstStage(Hyperparameters):
     drop_fraction: float = option(
         0.25, "share of a layer's living entries replaced at first", allowed=PROBABILITY, paper="0.25"
     )
+    growth_shares: Literal["exact", "rounded-up"] = option(
+        "exact",
+        "how many entries layers grow: as many as were removed, by largest remainders; or each share rounded up, "
+        "within 99 % of the layer (official code)",
+    )
 
 
 @dataclass(frozen=True)
