@@ -299,6 +299,8 @@ class Records(Options):
     figures: bool = option(True, "draw figures when the run ends; plot draws them at any time")
     log_csv: bool = option(False, "write metrics.csv beside metrics.jsonl")
     tensorboard: bool = option(False, "write TensorBoard events (needs tensorboardX)")
+    wandb: bool = option(False, "log to Weights & Biases (needs wandb; WANDB_MODE=offline keeps it here)")
+    mlflow: bool = option(False, "log to MLflow (needs mlflow; MLFLOW_TRACKING_URI says where)")
 
 
 def _check_name(flag: str, name: str, table: Iterable[str]) -> None:

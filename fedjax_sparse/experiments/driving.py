@@ -13,15 +13,13 @@ import jax
 import numpy as np
 
 from fedjax_sparse.config import registry
-from fedjax_sparse.config.run_config import RunConfig
 from fedjax_sparse.data.population import Padding, padding
 from fedjax_sparse.devices import meshes
 from fedjax_sparse.experiments import interrupts
 from fedjax_sparse.experiments.building import Experiment, Ready
 from fedjax_sparse.experiments.progress import STDERR, Display, display, doing, facts, say, silent
-from fedjax_sparse.records import run_folder, sinks
+from fedjax_sparse.records import sinks
 from fedjax_sparse.records.recorder import Recorder
-from fedjax_sparse.records.run_folder import RunFolder
 from fedjax_sparse.results import figures, reading, tables
 from fedjax_sparse.simulation import driver, memory
 from fedjax_sparse.simulation.driver import Resume
@@ -56,11 +54,11 @@ def drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None, aud
     config, rounds = experiment.config, experiment.config.training.rounds
     say(ready.memory.describe())
     save_at = driver.every(config.run.checkpoint_every)
-    for folder in recorder.folders:
-        folder.sinks.extend(_sinks(config, folder))
     recorder.set_status("running")
+    kept = [] if jax.process_index() else recorder.folders  # other processes throw theirs away
     done, stopping = start.round if start else 0, False
     with (
+        sinks.attached(kept, config.records),
         memory.watched(experiment.setting.chunk, ready.memory),
         interrupts.collected(say, STDERR.show_cursor) as received,
         audience.display(rounds, done) as shown,
@@ -137,17 +135,6 @@ def padding_of_run(experiment: Experiment) -> Padding:
             )
         )
     return Padding(*map(sum, zip(*rounds, strict=True)))
-
-
-def _sinks(config: RunConfig, folder: RunFolder) -> list[run_folder.Sink]:
-    chosen = [sinks.csv_sink(folder)] if config.records.log_csv else []
-    return [*chosen, sinks.tensorboard_sink(folder)] if config.records.tensorboard else chosen
-
-
-def check_sinks(config: RunConfig) -> None:
-    """Raises a `UsageError` if a package is missing that the run would write with."""
-    if config.records.tensorboard:
-        sinks.tensorboard_writer()
 
 
 @contextlib.contextmanager

@@ -11,11 +11,11 @@ from fedjax_sparse.devices import meshes
 from fedjax_sparse.devices.cluster import joined
 from fedjax_sparse.errors import UsageError
 from fedjax_sparse.experiments.building import build, prepare
-from fedjax_sparse.experiments.driving import ONE_RUN, Audience, check_sinks, drive, finish, records_at
+from fedjax_sparse.experiments.driving import ONE_RUN, Audience, drive, finish, records_at
 from fedjax_sparse.experiments.lengthening import lengthened
 from fedjax_sparse.experiments.progress import doing, say
 from fedjax_sparse.experiments.starting import initial
-from fedjax_sparse.records import claims, run_folder
+from fedjax_sparse.records import claims, run_folder, sinks
 from fedjax_sparse.records.recorder import Recorder
 from fedjax_sparse.simulation import programs
 
@@ -55,7 +55,7 @@ def resume(
     if (whole := run_folder.run_of_seed(out)) is not None:
         raise UsageError(f"{out} is one of several seeds that run together: resume {whole}")
     config = configs.from_toml_dict(run_folder.open_run(out)[0])
-    check_sinks(config)
+    sinks.check(config.records)
     with joined(cluster, config.machine.devices), records_at(claims.held(out)) as here:
         if here != out:
             run_folder.copy_to_read(out, here)

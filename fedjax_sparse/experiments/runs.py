@@ -10,10 +10,10 @@ from fedjax_sparse.config.cluster import ALONE, Cluster
 from fedjax_sparse.config.run_config import RunConfig
 from fedjax_sparse.devices.cluster import joined
 from fedjax_sparse.experiments.building import build, prepare
-from fedjax_sparse.experiments.driving import ONE_RUN, Audience, check_sinks, drive, records_at
+from fedjax_sparse.experiments.driving import ONE_RUN, Audience, drive, records_at
 from fedjax_sparse.experiments.progress import doing
 from fedjax_sparse.experiments.starting import initial
-from fedjax_sparse.records import claims, run_folder
+from fedjax_sparse.records import claims, run_folder, sinks
 from fedjax_sparse.records.recorder import Recorder
 
 
@@ -36,7 +36,7 @@ def run(
             folder that exists, is known before data are loaded.
         RunError: The run failed.
     """
-    check_sinks(config)
+    sinks.check(config.records)
     what = f"{config.algorithm}-{Path(config.data.dataset).stem}"
     names = [Path(config.records.out)] if config.records.out else claims.automatic(what)
     with joined(cluster, config.machine.devices), records_at(claims.new(names)) as out:

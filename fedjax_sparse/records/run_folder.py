@@ -21,6 +21,7 @@ import platform
 import re
 import shutil
 import subprocess
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -83,7 +84,7 @@ class RunFolder:
             sink(plain)
 
     def rows(self) -> list[dict[str, Any]]:
-        """All recorded rows; half a last line is passed over, and so are blank lines at the end.
+        """All recorded rows; half a last line is left out, with a warning, and so are blank lines at the end.
 
         Raises:
             UsageError: There are no records here.
@@ -91,9 +92,11 @@ class RunFolder:
         """
         path = self.path / METRICS
         try:
-            *lines, _half = path.read_bytes().split(b"\n")
+            *lines, half = path.read_bytes().split(b"\n")
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        if half.strip():
+            warnings.warn(f"{path}: its last line is half written, and left out", stacklevel=1)
         while lines and not lines[-1].strip():
             lines.pop()
         return [_parse(path, number, line) for number, line in enumerate(lines, start=1)]
@@ -241,7 +244,7 @@ def copy_to_read(out: Path, to: Path) -> None:
         out,
         to,
         dirs_exist_ok=True,
-        ignore=shutil.ignore_patterns(LOCK, CHECKPOINTS, "figures", "tensorboard", "*.csv"),
+        ignore=shutil.ignore_patterns(LOCK, CHECKPOINTS, "figures", "tensorboard", "wandb", "*.csv"),
     )
     for mine, theirs in zip(open_run(to)[1], open_run(out)[1], strict=True):
         mine.checkpoints.symlink_to(theirs.checkpoints.absolute())

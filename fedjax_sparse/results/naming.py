@@ -13,12 +13,13 @@ LONGEST_NAME = 100  # characters of a folder's name, of which a file system take
 
 
 class Setting(NamedTuple):
-    """What runs have to have in common for their curves to answer one question, each in words."""
+    """What runs have to have in common for their curves to answer one question, in words; empty: nothing is stated."""
 
     data: str
     partition: str
     cohort: str
     model: str
+    network: str
 
 
 def setting(run: Run) -> Setting:
@@ -31,7 +32,8 @@ def setting(run: Run) -> Setting:
         partition += f" {options.get('classes_per_client')}"
     clients, chosen = options.get("clients", "?"), options.get("cohort_size", "?")
     cohort = f"all {clients} clients" if chosen in ("all", clients) else f"{chosen} of {clients} clients"
-    return Setting(str(options.get("dataset", "")), partition, cohort, str(options.get("model", "")))
+    network = f"{Path(options['network']).stem} network" if options.get("network") else ""
+    return Setting(str(options.get("dataset", "")), partition, cohort, str(options.get("model", "")), network)
 
 
 def differences(runs: Sequence[Run]) -> list[str]:
@@ -63,7 +65,7 @@ def labels(runs: Sequence[Run]) -> list[str]:
         [run.folder.resolve().name for run in runs],
         [str(run.folder) for run in runs],
     ):
-        full = [", ".join([name, *own]) for name, own in zip(names, special, strict=True)]
+        full = [", ".join(filter(None, [name, *own])) for name, own in zip(names, special, strict=True)]
         if len(set(full)) == len(runs):
             return full
     return _numbered(full)

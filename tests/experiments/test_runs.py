@@ -145,6 +145,7 @@ def test_a_signal_stops_after_the_block_and_leaves_a_checkpoint(whole, tmp_path,
     assert rows(tmp_path / "run") == rows(whole)
 
 
+@pytest.mark.filterwarnings("ignore:.*its last line is half written")
 def test_half_lines_and_later_rows_are_dropped_on_resume(whole, tmp_path):
     out = copy(whole, tmp_path)
     with (out / "metrics.jsonl").open("a") as file:
@@ -256,6 +257,9 @@ def load_nothing(*args, **kwargs):
         (["--out", "mine"], "run folder mine is not empty"),
         (["--out", "mine/notes"], "cannot write run folder mine/notes"),
         (["--tensorboard"], "TensorBoard needs another package"),
+        (["--wandb"], "pip install 'fedjax-sparse[wandb]'"),
+        (["--mlflow"], "pip install 'fedjax-sparse[mlflow]'"),
+        (["--network", "none.toml"], "cannot read none.toml"),
         (["--devices", "99999"], "--devices = 99999 is more than there are"),
     ],
 )
@@ -265,7 +269,8 @@ def test_what_can_be_known_at_once_is_refused_before_data_are_loaded(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes").write_text("mine")
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    for package in ("tensorboardX", "wandb", "mlflow"):
+        monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr(datasets, "load", load_nothing)
     assert main(["run", "fedavg", *flags]) == 2
     assert words in capsys.readouterr().err

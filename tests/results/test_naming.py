@@ -25,16 +25,17 @@ def run(folder: str, algorithm: str = "fedavg", seeds: int = 1, **options) -> Ru
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, ("digits", "iid", "10 of 20 clients", "mlp")),
+        ({}, ("digits", "iid", "10 of 20 clients", "mlp", "")),
         (
             {"partition": "dirichlet-by-class"},
-            ("digits", "dirichlet-by-class 0.3", "10 of 20 clients", "mlp"),
+            ("digits", "dirichlet-by-class 0.3", "10 of 20 clients", "mlp", ""),
         ),
         (
             {"partition": "shards", "cohort_size": "all", "model": "cnn"},
-            ("digits", "shards 2", "all 20 clients", "cnn"),
+            ("digits", "shards 2", "all 20 clients", "cnn", ""),
         ),
-        ({"cohort_size": 20}, ("digits", "iid", "all 20 clients", "mlp")),
+        ({"cohort_size": 20}, ("digits", "iid", "all 20 clients", "mlp", "")),
+        ({"network": "a/phones.toml"}, ("digits", "iid", "10 of 20 clients", "mlp", "phones network")),
     ],
 )
 def test_setting(options, words):
@@ -56,6 +57,7 @@ def test_labels_are_the_shortest_names_that_tell_runs_apart():
 
 def test_labels_say_what_is_special_about_a_run():
     assert labels([run("a"), run("b", dataset="mnist")]) == ["fedavg, digits", "fedavg, mnist"]
+    assert labels([run("a"), run("b", network="4g")]) == ["fedavg", "fedavg, 4g network"]
     assert labels([run("a"), run("b", partition="shards")]) == ["fedavg, iid", "fedavg, shards 2"]
 
 
