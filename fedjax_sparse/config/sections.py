@@ -250,6 +250,9 @@ class Run(Options):
     class_metrics: bool = option(
         False, "also record balanced accuracy, macro F1 and the accuracy of each class"
     )
+    objective: bool = option(
+        False, "also record the objective: the clients' mean training loss of the model, and the L2 penalty"
+    )
     checkpoint_every: int = option(25, "rounds between two checkpoints", allowed=AT_LEAST_ONE)
 
     def __post_init__(self) -> None:

@@ -24,10 +24,10 @@ from fedjax_sparse.models import AUTO, MODELS, USUAL, check_task, spec
 from fedjax_sparse.models import model as models
 from fedjax_sparse.models.model import Model
 from fedjax_sparse.models.starting import starting_from
-from fedjax_sparse.simulation import memory, programs
+from fedjax_sparse.simulation import evaluation, memory, programs
 from fedjax_sparse.simulation.memory import Estimate
 from fedjax_sparse.simulation.programs import Program
-from fedjax_sparse.simulation.setting import Setting, make_population, make_setting
+from fedjax_sparse.simulation.setting import EVAL_BATCH, Setting, make_population, make_setting
 from fedjax_sparse.types import Algorithm, Federation, Variables
 
 
@@ -139,8 +139,15 @@ def _as_tested(
         raise errors.UsageError(
             f"--class-metrics needs classes, and {dataset.name} is for {dataset.task}; allowed: no --class-metrics"
         )
+    if own_models and run.objective:
+        raise errors.UsageError(
+            f"--objective needs one model, and clients of {config.algorithm} deploy their own; allowed: no --objective"
+        )
+    objective = None
+    if run.objective:
+        objective = evaluation.objective_of(setting.population, config.training.weight_decay, EVAL_BATCH)
     return setting._replace(
-        test=setting.test._replace(own=own),
+        test=setting.test._replace(own=own, objective=objective),
         tuned_accuracy=run.tuned_accuracy,
         class_metrics=dataset.classes if run.class_metrics else None,
     )

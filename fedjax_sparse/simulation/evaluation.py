@@ -7,22 +7,38 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fedjax_sparse import trees
+from fedjax_sparse.data.population import Population
 from fedjax_sparse.models.model import Model
 from fedjax_sparse.types import Variables
 
 Array = jax.Array | np.ndarray
 
 
+class Objective(NamedTuple):
+    """What a federation minimises, f(w) = sum_i p_i mean_j loss(w; x_ij) + l2/2 |w|^2, as K batches of all examples.
+
+    `share`, f[K, B], is p_i / m_i for an example of client i, who holds m_i; 0 for padding. `l2` is f[].
+    """
+
+    x: Array
+    y: Array
+    share: Array
+    l2: Array
+
+
 class TestSet(NamedTuple):
     """A test set cut into K batches, the last one padded: x[K, B, ...], y[K, B, ...], mask bool[K, B].
 
-    `own`, i32[N, S], holds the rows on which each client tests, -1 where it has no more; None where nobody asks.
+    `own`, i32[N, S], holds the rows on which each client tests, -1 where it has no more; `objective` is computed
+    beside the test. Both are None where nobody asks.
     """
 
     x: Array
     y: Array
     mask: Array
     own: Array | None = None
+    objective: Objective | None = None
 
 
 class Scores(NamedTuple):
@@ -67,11 +83,13 @@ class Tested(NamedTuple):
         scores: On all of it.
         own: f[N], its accuracy on the rows of each client; None where clients have no tests of their own.
         nonzero: i32[L], entries of each leaf that are not zero.
+        objective: f[], of the `Objective`; None where nobody asks.
     """
 
     scores: Scores
     own: jax.Array | None
     nonzero: jax.Array
+    objective: jax.Array | None = None
 
 
 Evaluate = Callable[[Variables, TestSet], tuple[Scores, Answers]]
@@ -88,6 +106,44 @@ def batched(x: np.ndarray, y: np.ndarray, batch_size: int) -> TestSet:
         return padded.reshape(-1, batch_size, *array.shape[1:])
 
     return TestSet(cut(x), cut(y), cut(np.ones(count, bool)))
+
+
+def objective_of(population: Population, l2: float, batch_size: int) -> Objective:
+    """The objective of clients with the population's weights.
+
+    Args:
+        population: Of NumPy arrays.
+        l2: The weight decay of local training.
+        batch_size: Examples computed at once.
+    """
+    count, weight = np.asarray(population.count), np.asarray(population.weight, np.float64)
+    held = np.arange(population.index.shape[1]) < count[:, None]
+    rows = np.asarray(population.index)[held]
+    share = np.repeat(weight / weight.sum() / count, count)
+    cut = batched(np.asarray(population.pool.x)[rows], np.asarray(population.pool.y)[rows], batch_size)
+    padded = np.zeros(cut.mask.shape)
+    padded[cut.mask] = share
+    dtype = jnp.result_type(float)
+    return Objective(cut.x, cut.y, padded.astype(dtype), np.asarray(l2, dtype))
+
+
+def make_objective(model: Model, preprocess: Callable) -> Callable[[Variables, Objective], jax.Array]:
+    """Builds (variables, objective) -> f[], with the model in evaluation mode and no augmentation."""
+
+    def objective(variables: Variables, of: Objective) -> jax.Array:
+        key = jax.random.key(0)  # nothing is drawn
+
+        def add_batch(total, batch):
+            x, y, share = batch
+            inputs = preprocess(x, key, False)
+            outputs, _ = model.apply(variables, inputs, train=False, key=key, mask=share > 0)
+            losses = jnp.where(share > 0, model.loss(outputs, y), 0).astype(share.dtype)
+            return total + jnp.sum(share * losses), None
+
+        total, _ = jax.lax.scan(add_batch, jnp.zeros((), of.share.dtype), (of.x, of.y, of.share))
+        return total + of.l2 / 2 * trees.dot(variables.params, variables.params).astype(total.dtype)
+
+    return objective
 
 
 def make_evaluate(model: Model, preprocess: Callable, classes: int | None = None) -> Evaluate:

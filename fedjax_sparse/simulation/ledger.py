@@ -35,6 +35,7 @@ OPTIONAL = (
     "server_density",
     "simulated_seconds",
     "communicated_values",
+    "objective",
 )
 # What round 0, before any training, has in place of what a round reports.
 NOBODY_TRAINED = {"train_loss": None, "uplink_density": None, "downlink_density": None, "participants": 0}
@@ -210,6 +211,7 @@ class Accountant:
             **summaries.spread("client_test_accuracy", model.own),
             **summaries.spread("tuned_test_accuracy", clients and clients.tuned),
             **summaries.by_class(model.scores.confusion),
+            "objective": _number(model.objective),
             "density": self._density(model.nonzero),
             "density_prunable": self._density(model.nonzero, self._prunable),
             "server_test_accuracy": None if own is None else _number(own.scores.accuracy),

@@ -195,7 +195,8 @@ def _compile(algorithm: Algorithm, setting: Setting, store: StateStore, seeds: i
     evaluate = evaluation.make_evaluate(setting.model, setting.preprocess, setting.class_metrics)
     start = functools.partial(_start, algorithm, setting.model.init, store)
     block = functools.partial(_block, algorithm, store)
-    assess = functools.partial(_assess, algorithm, store, evaluate)
+    objective = evaluation.make_objective(setting.model, setting.preprocess)
+    assess = functools.partial(_assess, algorithm, store, evaluate, objective)
     shared = meshes.everywhere(setting.mesh)
     clients = meshes.by_client(setting.mesh) if setting.state_store == "device" else shared
     state = RunState(shared, clients)
@@ -348,11 +349,19 @@ def deployed(algorithm: Algorithm, store: StateStore, state: RunState) -> Variab
     return algorithm.model(state.server, jax.tree.map(lambda leaf: leaf[0], someone))
 
 
-def _assess(algorithm: Algorithm, store: StateStore, evaluate: Callable, state: RunState, test) -> Assessment:
+def _assess(
+    algorithm: Algorithm,
+    store: StateStore,
+    evaluate: Callable,
+    objective: Callable,
+    state: RunState,
+    test: evaluation.TestSet,
+) -> Assessment:
     def tested(variables):
         scores, answers = evaluate(variables, test)
         own = None if test.own is None else evaluation.on_own(answers, test.own)
-        return evaluation.Tested(scores, own, trees.count_nonzero(variables.params))
+        value = None if test.objective is None else objective(variables, test.objective)
+        return evaluation.Tested(scores, own, trees.count_nonzero(variables.params), value)
 
     server = None if algorithm.server_model is None else tested(algorithm.server_model(state.server))
     if algorithm.personal:

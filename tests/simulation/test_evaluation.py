@@ -79,3 +79,17 @@ def test_the_spread_over_clients_leaves_out_those_without_tests():
     assert found["a_std"] == pytest.approx(known.std())
     assert found["a_worst_tenth"] == pytest.approx((0.1 + 0.3) / 2)  # two of twelve
     assert summaries.spread("a", np.array([np.nan])) == summaries.spread("a", None) == {}
+
+
+@pytest.mark.parametrize("batch_size", [2, 64])
+def test_the_objective_weighs_clients_not_examples_and_adds_the_penalty(batch_size):
+    setting = toy.setting()
+    population, variables = setting.population, setting.model.init(jax.random.key(0))
+    weight = np.linspace(1, 2, len(population.count))
+    of = evaluation.objective_of(population._replace(weight=weight), 0.3, batch_size)
+    found = jax.jit(evaluation.make_objective(setting.model, setting.preprocess))(variables, of)
+    outputs, _ = setting.model.apply(variables, jnp.asarray(population.pool.x), train=False)
+    losses = np.asarray(setting.model.loss(outputs, jnp.asarray(population.pool.y)))
+    means = [losses[rows[:n]].mean() for rows, n in zip(population.index, population.count, strict=True)]
+    norms = sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(variables.params))
+    assert float(found) == pytest.approx(np.average(means, weights=weight) + 0.15 * norms, rel=1e-12)
