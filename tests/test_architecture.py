@@ -43,7 +43,7 @@ NARROWER: dict[str, set[str]] = {
     "algorithms": {"errors", "types", "trees", "costs", "config", "sparsity", "clients", "server", "rounds"},
     "baselines": {"errors", "types", "trees", "costs", "config", "sparsity", "clients", "server", "rounds"},
     "results": {"errors", "costs", "config", "records"},
-    "reproduction": {"errors", "costs", "config", "records", "results"},
+    "reproduction": {"errors", "costs", "data", "config", "records", "results"},
 }
 # An algorithm is not another one's part: what two of them share has a room of its own.
 APART = {"algorithms", "baselines"}

@@ -12,7 +12,7 @@ from fedjax_sparse import errors
 from fedjax_sparse.cli.common import at_the_door, introduced
 from fedjax_sparse.config.run_config import changed
 from fedjax_sparse.reproduction import cases, page, reproducing
-from fedjax_sparse.reproduction.cases import SCALES
+from fedjax_sparse.reproduction.cases import SCALES, Case
 from fedjax_sparse.reproduction.reproducing import Report, Reproduction
 
 RUNS = "runs"  # the folder in DIR that all figures share
@@ -47,12 +47,12 @@ def _main(reproductions: Sequence[Reproduction], about: str | None, args: Sequen
     parser.add_argument("--data-dir", help="folder of data sets; by default FEDJAX_SPARSE_DATA")
     given = parser.parse_args(args)
     out = given.out or Path("runs") / given.scale
-    asked = {one.name: [*one.cases(given.scale)] for one in reproductions}
+    asked = {
+        one.name: [_at(case, given.data_dir) for case in one.cases(given.scale)] for one in reproductions
+    }
     for some in asked.values():
         cases.check(some)
     configs = cases.distinct(case for some in asked.values() for case in some)
-    if given.data_dir:
-        configs = {name: changed(config, data_dir=given.data_dir) for name, config in configs.items()}
     _make(out / RUNS)
     if given.scale == "smoke":  # read when JAX is imported
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}"
@@ -81,6 +81,12 @@ def _main(reproductions: Sequence[Reproduction], about: str | None, args: Sequen
     for line in [*failed, *(report.last_line for report in reports)]:
         print(line)
     return int(bool(failed or failures))
+
+
+def _at(case: Case, data_dir: str | None) -> Case:
+    """The case with its data there, and without figures of its own."""
+    own = {"data_dir": data_dir} if data_dir else {}
+    return case._replace(config=changed(case.config, figures=False, **own))
 
 
 def _make(folder: Path) -> None:

@@ -27,14 +27,14 @@ _PLACES = ("data_dir", "cache_dir")
 
 
 class Settings(NamedTuple):
-    """The TOML file that states what all runs of a figure share, at each scale; its table [algorithm] is not read."""
+    """The TOML file that states what all runs of a figure share, at each scale."""
 
     smoke: Path
     cpu: Path
     paper: Path
 
     def options(self, scale: Scale) -> dict[str, Any]:
-        """Options of a run, by name.
+        """Options of a run, by name, without those of the file's algorithm.
 
         Raises:
             UsageError: The file cannot be read, or states something that is no option.
@@ -44,6 +44,10 @@ class Settings(NamedTuple):
             return run_config.options_of_run(run_config.read(path))
         except UsageError as error:
             raise UsageError(f"{path}: {error}") from None
+
+    def hyper(self, scale: Scale) -> dict[str, Any]:
+        """Hyper-parameters of the file's algorithm, by name."""
+        return run_config.algorithm_of(run_config.read(getattr(self, scale)))[1]
 
 
 class Case(NamedTuple):
@@ -136,6 +140,15 @@ class Results(NamedTuple):
         """Mean over seeds of `scores` of one series less those of another, seed by seed; NaN where one is missing."""
         return paired(self.scores(series, panel, at, **of), self.scores(other, panel, at, **of))
 
+    def mean(self, series: str, panel: str = "", at: float | None = None, **of: Any) -> float:
+        """Mean over seeds of `scores`; NaN where there is none."""
+        scores = [*self.scores(series, panel, at, **of).values()]
+        return float(np.mean(scores)) if scores else np.nan
+
+    def only(self, panel: str) -> Results:
+        """The results of one panel."""
+        return self._replace(found=[result for result in self.found if result.case.panel == panel])
+
     def panels(self) -> list[str]:
         """In the order of the cases."""
         return [*dict.fromkeys(result.case.panel for result in self.found)]
@@ -148,13 +161,13 @@ class Results(NamedTuple):
                 grouped.setdefault(result.case.series, []).append(result)
         return grouped
 
-    def with_column(self, name: str, of: Callable[[Mapping[str, np.ndarray]], np.ndarray]) -> Results:
-        """The same with one more column, `of` the columns of each seed: (name -> f64[rows]) -> f64[rows]."""
-
-        def more(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-            return {**columns, name: of(columns)}
+    def with_column(self, name: str, of: Callable[[Mapping[str, np.ndarray], Case], np.ndarray]) -> Results:
+        """The same with one more column, of the columns of each seed (name -> f64[rows]) and its case -> f64[rows]."""
 
         def one(result: Result) -> Result:
+            def more(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+                return {**columns, name: of(columns, result.case)}
+
             run, outcome = result.run, result.outcome
             return result._replace(
                 outcome=outcome._replace(

@@ -51,7 +51,7 @@ def test_differences_are_taken_seed_by_seed_and_a_dense_run_stands_everywhere():
     found = made.results(made.result("dense", [0.5, 0.7]), made.result("sparse", [0.45, 0.65], at=0.9))
     assert found.difference("sparse", "dense", at=0.9) == pytest.approx((-0.05, 0.0), abs=1e-12)
     assert np.isnan(found.difference("sparse", "dense", at=0.8).mean)
-    doubled = found.with_column("twice", lambda columns: 2 * columns[ACCURACY])
+    doubled = found.with_column("twice", lambda columns, case: 2 * columns[ACCURACY])
     assert doubled.scores("sparse", at=0.9, column="twice") == pytest.approx({0: 0.9, 1: 1.3})
 
 
