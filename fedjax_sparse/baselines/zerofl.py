@@ -16,7 +16,7 @@ from fedjax_sparse.config.cards.zerofl import Swat, ZeroFL
 from fedjax_sparse.costs.counts import Report, subset_message, training_work
 from fedjax_sparse.server.aggregation import weighted_mean
 from fedjax_sparse.server.optimizer import step_along
-from fedjax_sparse.sparsity import activations, masks, saliency, schedules, topk
+from fedjax_sparse.sparsity import activations, consensus, masks, saliency, schedules, topk
 from fedjax_sparse.types import Algorithm, Declared, Federation, Metrics, PyTree, State, Trained, Variables
 
 
@@ -69,7 +69,7 @@ def zerofl(federation: Federation, hyper: ZeroFL) -> Algorithm:
     All else (biases, norms) is sent whole. Deployed is w', `server_model` is w. With r = s everything is sent: `swat`.
 
     State: the model. Costs: values with their positions, both ways; the living share of each chosen layer in the
-    forward pass and both gradients.
+    forward pass and both gradients. Logged: what `sparsyfed` logs of supports, here those of w.
 
     Departures. ZeroFL is about ResNet-18, of which it makes the 3x3 convolutions sparse, and not the input's
     (`sparse_layers` "convolutions"); by default here all layers that do not see the data. Counts are left open by the
@@ -240,19 +240,25 @@ def _federated(
     def work(shared, client_state, client, key):
         server, t = shared
         trained = local(server.variables, client, t, key)
-        sent = send(server.variables.params, trained.variables.params)
-        sent = trees.scale(Variables(sent, trained.variables.stats), client.weight)
-        return sent, client_state, Report(trained.loss, training_work(trained, live))
+        after = trained.variables
+        sent = Variables(send(server.variables.params, after.params), after.stats)
+        log = consensus.client_metrics(server.variables, after, sent, among) if upload else {}
+        report = Report(trained.loss, training_work(trained, live))
+        return trees.scale(sent, client.weight), client_state, (report, log)
 
     def round_fn(state, cohort, t, key):
         server = state.server
-        total, client_states, report = federation.over_clients(work, (server, t), state.client, cohort, key)
+        total, client_states, (report, log) = federation.over_clients(
+            work, (server, t), state.client, cohort, key
+        )
         mean = weighted_mean(total, cohort.weight)
         mean = mean._replace(params=step(mean.params, server.variables.params))
         new = Server(*step_along(optimizer, server.variables, server.opt, mean, jnp.any(cohort.present)))
         living = masks.count(masks.nonzero(server.variables.params, among), among)
         up, down = message(sent_values, sent=cohort.present), message(living, sent=cohort.invited)
-        return State(new, client_states), Metrics(up, down, report.work, report.loss, {})
+        if upload:
+            log |= consensus.server_metrics(server.variables, new.variables, among)
+        return State(new, client_states), Metrics(up, down, report.work, report.loss, log)
 
     def model(server, client_state):
         del client_state

@@ -124,7 +124,7 @@ def pruned_uploads(federation: Federation, hyper: PrunedUploads, local: LocalRul
             work, (before, t), state.client, cohort, key
         )
         after = merge(before, total, votes, cohort, t)
-        metrics = log.metrics | _server_metrics(before.variables, after.variables, among)
+        metrics = log.metrics | consensus.server_metrics(before.variables, after.variables, among)
         if hyper.log_masks:
             metrics["mask_iou_pairs"] = consensus.iou_with_others(log.mask, cohort.present)
         living = masks.count(masks.nonzero(before.variables.params, among), among)
@@ -184,7 +184,7 @@ def _client_work(
         log = Log(
             report,
             masks.count(support, among),
-            _client_metrics(received, after, sent, among),
+            consensus.client_metrics(received, after, sent, among),
             consensus.bits(support, among) if log_masks else (),
         )
         votes = jax.tree.map(lambda mask: mask.astype(jnp.int32), support)
@@ -236,31 +236,3 @@ def _message(federation: Federation, among: PyTree, living: jax.Array, to: jax.A
     universe = sum(masks.prunable_sizes(federation.params, among))
     size = trees.size(federation.params) + federation.stats_size
     return subset_message(size, living, universe, to, beside=size - universe)
-
-
-def _client_metrics(
-    received: Variables, trained: Variables, sent: Variables, among: PyTree
-) -> dict[str, jax.Array]:
-    before, during, after = (masks.nonzero(model.params, among) for model in (received, trained, sent))
-    return {
-        **consensus.regrowth(before, during, after, among)._asdict(),
-        "mask_iou_client": masks.iou(before, after, among),
-        "mask_iou_client_all": _iou_of_all(received, sent),
-    }
-
-
-def _server_metrics(before: Variables, after: Variables, among: PyTree) -> dict[str, jax.Array]:
-    old, new = masks.nonzero(before.params, among), masks.nonzero(after.params, among)
-    leaves = zip(trees.names(new), masks.density(new), jax.tree.leaves(among), strict=True)
-    return {
-        "mask_iou_rounds": masks.iou(old, new, among),
-        "mask_iou_rounds_all": _iou_of_all(before, after),
-        "server_density_prunable": masks.count(new, among) / sum(masks.prunable_sizes(new, among)),
-        **{f"density/{name}": density for name, density, chosen in leaves if chosen},
-    }
-
-
-def _iou_of_all(a: Variables, b: Variables) -> jax.Array:
-    """Intersection over union of what is not zero, in parameters and statistics alike."""
-    everywhere = jax.tree.map(lambda leaf: True, a)
-    return masks.iou(masks.nonzero(a, everywhere), masks.nonzero(b, everywhere), everywhere)

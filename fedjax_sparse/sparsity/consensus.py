@@ -7,8 +7,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fedjax_sparse import trees
 from fedjax_sparse.sparsity import masks
-from fedjax_sparse.types import PyTree
+from fedjax_sparse.types import PyTree, Variables
 
 
 class Regrowth(NamedTuple):
@@ -59,3 +60,33 @@ def iou_with_others(rows: jax.Array, present: jax.Array) -> jax.Array:
     pairs = jax.lax.map(with_all, rows).astype(jnp.float32)
     others = present[:, None] & present[None, :] & ~jnp.eye(len(present), dtype=bool)
     return jnp.sum(jnp.where(others, pairs, 0), axis=1) / jnp.maximum(jnp.sum(others, axis=1), 1)
+
+
+def client_metrics(
+    received: Variables, trained: Variables, sent: Variables, among: PyTree
+) -> dict[str, jax.Array]:
+    """What one client logs of its round: `regrowth`, and the agreement of what it received with what it sent."""
+    before, during, after = (masks.nonzero(model.params, among) for model in (received, trained, sent))
+    return {
+        **regrowth(before, during, after, among)._asdict(),
+        "mask_iou_client": masks.iou(before, after, among),
+        "mask_iou_client_all": _iou_of_all(received, sent),
+    }
+
+
+def server_metrics(before: Variables, after: Variables, among: PyTree) -> dict[str, jax.Array]:
+    """What a round logs of the server's model: its agreement with the round before, and the density of each kernel."""
+    old, new = masks.nonzero(before.params, among), masks.nonzero(after.params, among)
+    leaves = zip(trees.names(new), masks.density(new), jax.tree.leaves(among), strict=True)
+    return {
+        "mask_iou_rounds": masks.iou(old, new, among),
+        "mask_iou_rounds_all": _iou_of_all(before, after),
+        "server_density_prunable": masks.count(new, among) / sum(masks.prunable_sizes(new, among)),
+        **{f"density/{name}": density for name, density, chosen in leaves if chosen},
+    }
+
+
+def _iou_of_all(a: Variables, b: Variables) -> jax.Array:
+    """Intersection over union of what is not zero, in parameters and statistics alike."""
+    everywhere = jax.tree.map(lambda leaf: True, a)
+    return masks.iou(masks.nonzero(a, everywhere), masks.nonzero(b, everywhere), everywhere)

@@ -44,6 +44,7 @@ def test_three_rounds_agree_with_the_twin(name, hyper, scheme):
     params = problems.leaves(server.variables.params)
     r_mask = 0.6 if name == "swat" else hyper.get("mask_ratio", 0.2)
     for t, (server, _, metrics) in enumerate(after, start=1):
+        assert ("regrowth" in metrics.log) == (name == "zerofl")
         cohort = problems.cohort(problem, t)
         living = sum(np.count_nonzero(params[i]) for i in (1, 3))
         shared = (
