@@ -31,7 +31,7 @@ def cases(scale):
     options, own = SETTINGS.options(scale), SETTINGS.hyper(scale)
     yield case("dense", "fedavg", options)
     for percent in KEPT[scale]:
-        yield case("FLARE", "flare", options, at=percent / 100, **own | {"keep_percent": percent})
+        yield case("FLARE", "flare", options | own, at=percent / 100, keep_percent=percent)
         for name, algorithm in RIVALS.items():
             yield case(name, algorithm, options, at=percent / 100, keep_percent=percent)
 

@@ -72,7 +72,7 @@ def judge(results):
             {name: found.mean(name, panel, column=column) for name in CLIENTS | SERVER}
             for column in (GAP, "control_mean")
         )
-        best = min(CLIENTS, key=gap.get)
+        best = min(CLIENTS, key=lambda name: gap[name])
         holds &= gap[best] < gap[NAIVE] and drift[best] < 1e-3 * drift[NAIVE]
         said.append(
             f"{panel}: f − f* is {gap[best]:.3g} {best} and {gap[NAIVE]:.3g} {NAIVE}, whose control variates have a "

@@ -67,11 +67,20 @@ class Case(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """The same for all cases that ask for the same run, and only for those."""
-        sections = {name: vars(getattr(self.config, name)) for name in run_config.SECTIONS}
-        stated = {name: own for name, own in sections.items() if name not in _ELSEWHERE}
-        stated["data"] = {key: value for key, value in stated["data"].items() if key not in _PLACES}
-        text = json.dumps([self.config.algorithm, vars(self.config.hyper), stated], sort_keys=True)
+        """The same for all cases that ask for the same run, and only for those.
+
+        Options that are at their defaults do not matter, so that a later one changes no folder.
+        """
+        values, usual = (
+            run_config.values(self.config),
+            run_config.values(run_config.configure(self.config.algorithm)),
+        )
+        matters = {
+            name: value
+            for name, value in values.items()
+            if value != usual[name] and run_config.HOMES.get(name) not in _ELSEWHERE and name not in _PLACES
+        }
+        text = json.dumps([self.config.algorithm, matters], sort_keys=True)
         plain = re.sub(r"[^a-z0-9]+", "-", f"{self.config.algorithm}-{self.config.data.dataset}".lower())
         return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 

@@ -15,27 +15,27 @@ def minimum(config: RunConfig) -> float:
     The p_i are equal, l2 is the run's weight decay; the intercept is penalised like all weights, as local SGD does it.
 
     Args:
-        config: Of a run with model logistic, equally weighted clients and a weight decay above 0.
+        config: Of a run with model logistic, a stated number of equally weighted clients and a weight decay above 0.
 
     Raises:
         UsageError: Its objective is another one.
     """
     data, dealt, l2 = config.data, config.partition, config.training.weight_decay
-    if data.model != "logistic" or config.cohorts.weighting != "uniform" or not l2:
+    weighting, clients = config.cohorts.weighting, dealt.clients
+    if data.model != "logistic" or weighting != "uniform" or not l2 or clients == "auto":
         raise UsageError(
-            f"no minimum of --model {data.model} --weighting {config.cohorts.weighting} --weight-decay {l2}; "
-            "allowed: logistic, uniform, above 0"
+            f"no minimum of --model {data.model} --weighting {weighting} --weight-decay {l2} --clients {clients}; "
+            "allowed: logistic, uniform, above 0, a number"
         )
     dataset = datasets.load(data.dataset, data_dir=data.data_dir, cache_dir=data.cache_dir)
-    owners = dataset.client_train
     parts = partition.make(
         dealt.partition,
         dataset.y_train,
-        len(np.unique(owners)) if dealt.clients == "auto" else dealt.clients,
+        clients,
         seed=dealt.partition_seed,
         alpha=dealt.alpha,
         classes_per_client=dealt.classes_per_client,
-        client_train=owners,
+        client_train=dataset.client_train,
     )
     rows = np.concatenate(parts)
     share = np.repeat([1 / len(parts) / len(part) for part in parts], [len(part) for part in parts])

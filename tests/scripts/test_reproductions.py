@@ -1,14 +1,20 @@
 """The scripts that reproduce figures: all can be asked for at every scale; some are run, resumed and shared."""
 
 import runpy
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fedjax_sparse.cli import reproducing
+from fedjax_sparse.config import comparison
 from fedjax_sparse.experiments import resuming, runs
-from fedjax_sparse.reproduction import cases, published
-from fedjax_sparse.reproduction.cases import SCALES
+from fedjax_sparse.reproduction import cases, convex, published
+from fedjax_sparse.reproduction.cases import SCALES, Case, Result, Results
+from fedjax_sparse.results.comparison_table import Outcome
+from fedjax_sparse.results.figures import QUANTITIES
+from fedjax_sparse.results.reading import Run
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -23,6 +29,39 @@ def test_a_script_has_the_name_of_its_figure_and_can_be_asked_for_at_every_scale
         cases.check([*ALL[name].cases(scale)])
     if ALL[name].published:
         published.read(*ALL[name].published)
+
+
+def made_up(one: Case, columns: Sequence[str]) -> Result:
+    """A run of two seeds in which every column grows with the rounds."""
+    rounds = np.arange(0.0, one.config.training.rounds + 1, max(1, one.config.training.rounds // 4))
+    grown = {name: (0.1 + 0.01 * len(one.series)) * (1 + rounds / rounds[-1]) for name in columns}
+    seeds = {seed: {**grown, "round": rounds} for seed in range(2)}
+    run = Run(Path(), one.config.algorithm, {"dataset": one.config.data.dataset}, [*seeds.values()], "")
+    return Result(one, Outcome(comparison.Case(one.folder, None, one.config), run, seeds, []))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", ALL)
+def test_a_figure_is_drawn_and_judged_from_what_runs_record_at_every_scale(name, scale, monkeypatch):
+    monkeypatch.setattr(convex, "minimum", lambda config: 0.0)
+    found = Results(
+        [
+            made_up(one, [*QUANTITIES, "density/Dense_0/kernel", "objective"])
+            for one in ALL[name].cases(scale)
+        ],
+        [],
+    )
+    picture = ALL[name].picture(found)
+    assert {point.seeds for point in picture.points} == {2}
+    assert {point.series for point in picture.points} == {result.case.series for result in found.found}
+    if scale == "cpu":
+        assert len(picture.draw().axes) >= 1
+    if ALL[name].judge:
+        verdict = ALL[name].judge(found)
+        assert isinstance(verdict.holds, bool)
+        assert "nan" not in verdict.measured
+    if ALL[name].published:
+        assert len(published.beside(published.read(*ALL[name].published), picture.points, found)) > 0
 
 
 def never(*_args, **_more):
