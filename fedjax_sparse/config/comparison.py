@@ -86,7 +86,7 @@ class Comparison(Options):
         "algorithm from which differences are taken, seed by seed, at the same sparsity where it has one",
     )
     target: float | None = option(
-        None, "test accuracy (without classes, test loss) whose bytes and FLOPs are stated"
+        None, "test accuracy (without classes, test loss) whose bytes, FLOPs and simulated time are stated"
     )
     last: int = option(
         10, "the mean is over the recorded rounds among the last so many", allowed=AT_LEAST_ONE

@@ -1,19 +1,21 @@
 """The networks of `--network`: those that have a name, and TOML files. No JAX here.
 
-seed = 0                  # draws who is in which tier; without it the first ids are in the first tier
-spread = 0.3              # every client's rates are drawn around its tier's, log-normally (needs the seed)
-skips_zeros = false       # processors that compute with zeros, too; true by default
+    seed = 0                  # draws who is in which tier; without it the first ids are in the first tier
+    spread = 0.3              # every client's rates are drawn around its tier's, log-normally (needs the seed)
+    skips_zeros = false       # processors that compute with zeros, too; true by default
 
-[[tier]]
-share = 2                 # two of three clients
-uplink_mbps = 9.0
-downlink_mbps = 9.0
-latency_ms = 85.0
-gflops = 10.0
+    [[tier]]
+    share = 2                 # two of three clients
+    uplink_mbps = 9.0
+    downlink_mbps = 9.0
+    latency_ms = 85.0
+    gflops = 10.0
 
-[[tier]]
-uplink_mbps = 50.0
-...
+    [[tier]]
+    uplink_mbps = 50.0
+    ...
+
+What the keys mean is said in `fedjax_sparse.costs.networks`.
 """
 
 from __future__ import annotations

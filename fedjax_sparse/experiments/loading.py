@@ -63,7 +63,8 @@ class LoadedRun:
         saved = self.folder(self.seeds[0] if seed is None else seed) / run_folder.CHECKPOINTS
         step = _step(saved, which)
         made = self._experiment
-        template = programs.state_shapes(made.algorithm, made.setting)
+        devices = self.config.machine.devices
+        template = programs.state_shapes(made.algorithm, made.setting, None if devices == "auto" else devices)
         _, state, _ = checkpoints.restore(saved, template, step=step)
         (model,) = trained(made.algorithm, made.setting, jax.tree.map(lambda leaf: leaf[None], state))
         return model
@@ -87,7 +88,9 @@ class LoadedRun:
 
     @functools.cached_property
     def _experiment(self) -> Experiment:
-        return build(self.config)
+        # Of one device, however many it ran on, and without the network, which models do not depend on: neither need
+        # be here.
+        return build(configs.changed(self.config, devices=1, network=None))
 
 
 def _step(saved: Path, which: str | int) -> int | None:

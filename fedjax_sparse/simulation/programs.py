@@ -263,16 +263,17 @@ def _compile_for_host(algorithm: Algorithm, setting: Setting, seeds: int) -> Pro
     return program._replace(start=start)
 
 
-def state_shapes(algorithm: Algorithm, setting: Setting) -> RunState:
-    """ShapeDtypeStructs of one seed's state."""
-    start = functools.partial(_start, algorithm, setting.model.init, make_store(algorithm, setting))
+def state_shapes(algorithm: Algorithm, setting: Setting, devices: int | None = None) -> RunState:
+    """ShapeDtypeStructs of one seed's state, shared by so many devices; None for those of the setting."""
+    store = make_store(algorithm, setting, devices)
+    start = functools.partial(_start, algorithm, setting.model.init, store)
     return jax.eval_shape(start, setting.population, np.int32(0))[0]
 
 
-def make_store(algorithm: Algorithm, setting: Setting) -> StateStore:
-    """How the clients' states of a run are kept."""
+def make_store(algorithm: Algorithm, setting: Setting, devices: int | None = None) -> StateStore:
+    """How the clients' states of a run are kept, shared by so many devices; None for those of the setting."""
     variables = jax.eval_shape(setting.model.init, jax.eval_shape(lambda: jax.random.key(0)))
-    sharing = setting.devices if setting.state_store == "device" else 1
+    sharing = devices or setting.devices if setting.state_store == "device" else 1
     return make_state_store(algorithm.init_client, variables, setting.federation.population, sharing)
 
 

@@ -1,5 +1,6 @@
 """A run that is on disk, from Python."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -41,6 +42,21 @@ def test_the_model_of_a_checkpoint_predicts(folder, which, seed):
     expected = accuracy[-1] if which == "last" else accuracy[1:].max()
     found = np.mean(run.model(which, seed).predict(data.x_test) == data.y_test)
     assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_run_of_several_devices_with_a_network_is_loaded_where_there_is_neither(tmp_path, monkeypatch):
+    """Six clients' states, which four devices shared as eight rows."""
+    network = tmp_path / "network.toml"
+    network.write_text("[[tier]]\nuplink_mbps = 1\ndownlink_mbps = 1\nlatency_ms = 1\ngflops = 1\n")
+    flags = [*FLAGS.split(), "--devices", "4", "--cohort-size", "4", "--network", str(network)]
+    assert main(["run", "flare", *flags, "--out", str(tmp_path / "run")]) == 0
+    network.unlink()
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    run = fedjax_sparse.load_run(tmp_path / "run")
+    assert run.table["simulated_seconds"][-1] > run.table["simulated_seconds"][1] > 0
+    data = fedjax_sparse.load_dataset("digits")
+    found = np.mean(run.model().predict(data.x_test) == data.y_test)
+    assert found == pytest.approx(run.table["global_test_accuracy"][-1], abs=1e-6)
 
 
 @pytest.mark.parametrize("format", ["safetensors", "sparse"])
