@@ -77,7 +77,8 @@ def _sweep(panel: str, by_series: Mapping[str, Sequence[Result]], x: Quantity, y
     places = sorted({r.case.at for some in by_series.values() for r in some if r.case.at is not None})
     if not places:
         raise UsageError(f"panel {panel!r} is no sweep: none of its cases has a place on the x axis")
-    label = f"{_quantity(y).label}, last {last} rounds"
+    when = "at the end" if last == 1 else f"last {last} rounds"
+    label = f"{_quantity(y).label}, {when}"
 
     def line(results: Sequence[Result]) -> Curve:
         at = {result.case.at: result for result in results}

@@ -59,12 +59,16 @@ class Panel(NamedTuple):
     title: str = ""
 
 
-# Okabe and Ito's colours, distinct with any colour vision, without yellow (faint on white); line styles differ too.
+# Okabe and Ito's colours, distinct with any colour vision, without yellow (faint on white); line styles and markers
+# differ too, for those who print in grey.
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 LINE_STYLES = ["-", (0, (6, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)), (0, (1, 1))]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 TARGET: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0}
 MOST_TICKS = 10
+MOST_MARKERS = 12  # on a line
 LETTERS = 76  # of a title, above one panel
+LETTERS_UP = 36  # of a label beside a panel
 KINDS = ("png", "pdf")  # of files; PNG is drawn at a third of the cost of both
 UNDATED = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
 STYLE = {
@@ -92,9 +96,12 @@ def draw(panels: Sequence[Panel], names: Sequence[str], title: str) -> Figure:
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
     figure = new_figure(5.2 * columns + 0.4, 3.2 * rows + 0.7)
-    for axes, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=False):
+    places = [*figure.subplots(rows, columns, squeeze=False).flat]
+    for axes, panel in zip(places, panels, strict=False):
         _draw_panel(axes, panel)
         axes.set_title(panel.title, fontsize=10)
+    for axes in places[len(panels) :]:
+        axes.remove()
     figure.suptitle(textwrap.fill(title, LETTERS * columns, break_long_words=False))
     keys = [Line2D([], [], **_look(number)) for number in range(len(names))]
     if any(target is not None for panel in panels for target in panel.targets):
@@ -109,7 +116,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     for number, (line, target) in enumerate(zip(panel.lines, panel.targets, strict=True)):
         there, look = line.seeds > 0, _look(number)
         x, y, low, high = (values[there] for values in (line.x, line.y, line.low, line.high))
-        axes.plot(x, y, marker="o" if len(x) <= 12 else "", markersize=3.5, **look)
+        axes.plot(x, y, markevery=-(-len(x) // MOST_MARKERS) or 1, **look)
         if line.seeds.max() > 1:
             axes.fill_between(x, low, high, color=look["color"], alpha=0.18, linewidth=0)
         if target is not None:
@@ -121,8 +128,13 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
 
 
 def _look(number: int) -> dict[str, Any]:
-    """Colour and style of the line of one run."""
-    return {"color": COLORS[number % len(COLORS)], "linestyle": LINE_STYLES[number % len(LINE_STYLES)]}
+    """Colour, style and markers of the line of one run."""
+    return {
+        "color": COLORS[number % len(COLORS)],
+        "linestyle": LINE_STYLES[number % len(LINE_STYLES)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "markersize": 4,
+    }
 
 
 def _set_axis(axes: Axes, side: Literal["x", "y"], quantity: Quantity, values: np.ndarray) -> None:
@@ -130,11 +142,15 @@ def _set_axis(axes: Axes, side: Literal["x", "y"], quantity: Quantity, values: n
     from matplotlib import ticker
 
     axis = axes.xaxis if side == "x" else axes.yaxis
-    axis.set_label_text(f"{quantity.label} (%)" if quantity.unit == "%" else quantity.label)
+    label = f"{quantity.label} (%)" if quantity.unit == "%" else quantity.label
+    axis.set_label_text(label if side == "x" else textwrap.fill(label, LETTERS_UP))
     low, high = np.nanmin(values), np.nanmax(values)
     if quantity.scale == "log" or (quantity.scale == "wide" and 0 < 30 * low < high):
         axes.set(**{f"{side}scale": "log"})
-        axis.set_major_locator(ticker.LogLocator(subs=_ticks_per_decade(high / low)))
+        least = np.min(
+            values, where=values > 0, initial=high or 1.0
+        )  # what is zero has no place on this axis
+        axis.set_major_locator(ticker.LogLocator(subs=_ticks_per_decade(high / least)))
         axis.set_minor_locator(ticker.NullLocator())
         axis.set_major_formatter("{x:g}")
     elif quantity.scale == "rounds":
@@ -162,7 +178,7 @@ def evaluated(rounds: np.ndarray) -> np.ndarray:
 
 def _ticks_per_decade(ratio: float) -> tuple[float, ...]:
     """Where ticks stand, so that a few fit whatever the ratio of the largest to the smallest value."""
-    if ratio > 300:
+    if ratio > 300 or ratio == 1:  # of one value the axis shows a decade on each side
         return (1,)
     return (1, 2, 5) if ratio > 8 else (1, 1.5, 2, 3, 5, 7)
 

@@ -55,3 +55,25 @@ def test_a_curve_of_two_runs_and_one_of_nothing_are_refused():
         charts.curves(two, "round")
     with pytest.raises(UsageError, match="no run has recorded regrowth"):
         charts.curves(made.results(made.result("a", [0.5])), "round", ["regrowth"])
+
+
+def test_three_panels_leave_no_empty_one_and_lines_differ_in_grey():
+    found = made.results(made.result("a", [0.5]), made.result("b", [0.4]))
+    columns = [ACCURACY, "communicated_bytes", "regrowth"]
+    found = found.with_column(
+        "regrowth", lambda columns, case: columns["round"]
+    )  # on a logarithmic axis, from zero
+    figure = charts.picture(found, charts.curves(found, "round", columns)).draw()
+    assert len(figure.axes) == 3
+    looks = {(line.get_linestyle(), line.get_marker()) for line in figure.axes[0].get_lines()}
+    assert len(looks) == 2
+
+
+def test_what_stands_at_the_end_is_called_so_and_long_labels_have_two_lines():
+    found = made.results(made.result("sparse", [0.5], at=0.9)).with_column(
+        "client_test_accuracy", lambda columns, case: columns[ACCURACY]
+    )
+    (chart,) = charts.sweep(found, SPARSITY, "communicated_bytes", last=1)
+    assert chart.y.label == "Communicated, uplink and downlink, at the end"
+    (axes,) = charts.picture(found, charts.sweep(found, SPARSITY, "client_test_accuracy")).draw().axes
+    assert axes.get_ylabel() == "Clients' own test accuracy, last 10\nrounds (%)"
