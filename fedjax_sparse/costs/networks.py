@@ -86,6 +86,10 @@ NETWORKS: dict[str, Known] = {
         Network((_BROADBAND,)),
         "100 Mbit/s down, 20 up (what the FCC has called broadband since 2024), 10 ms (assumed)",
     ),
+    "broadband-links": Known(
+        Network((_BROADBAND._replace(gflops=1e9),)),
+        "those of broadband, and processors that take no time: communication alone",
+    ),
     "mixed": Known(
         Network((_4G, _5G, _BROADBAND), seed=0),
         "a third of the clients each on 4g, 5g and broadband, drawn once",
