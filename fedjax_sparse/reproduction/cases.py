@@ -14,7 +14,7 @@ import numpy as np
 from fedjax_sparse.config import comparison, run_config
 from fedjax_sparse.config.run_config import RunConfig
 from fedjax_sparse.errors import UsageError
-from fedjax_sparse.results import comparison_table, tables
+from fedjax_sparse.results import comparison_table, statistics, tables
 from fedjax_sparse.results.comparison_table import Outcome
 from fedjax_sparse.results.reading import ACCURACY, Run
 from fedjax_sparse.results.statistics import Estimate, paired
@@ -103,6 +103,17 @@ def case(
     return Case(series, run_config.configure(algorithm, **values), panel, at)
 
 
+# Algorithms without --sparsity: what they have in its place.
+_DENSITIES = {"prunefl": "max_density", "sub-fedavg": "target_density"}
+
+
+def pruned(series: str, algorithm: str, options: Mapping[str, Any], sparsity: float, **more: Any) -> Case:
+    """A case, see `case`, of an algorithm that is told to reach a sparsity, by whichever of its options says so."""
+    density = _DENSITIES.get(algorithm)
+    told = {"sparsity": sparsity} if density is None else {density: round(1 - sparsity, 9)}
+    return case(series, algorithm, options, **told, **more)
+
+
 class Result(NamedTuple):
     """A case and what came of it."""
 
@@ -157,6 +168,18 @@ class Results(NamedTuple):
     def only(self, panel: str) -> Results:
         """The results of one panel."""
         return self._replace(found=[result for result in self.found if result.case.panel == panel])
+
+    def cost_to_reach(
+        self, series: str, target: float, column: str, panel: str = "", at: float | None = None
+    ) -> float:
+        """Mean over seeds of a cost at the first evaluation with a test accuracy; NaN unless every seed reaches it."""
+        result = self.of(series, panel, at)
+        seeds = result.outcome.seeds.values() if result else []
+        costs = [
+            statistics.cost_to_reach(columns[ACCURACY], columns[column], target, lower_is_better=False)
+            for columns in seeds
+        ]
+        return float(np.mean(costs)) if costs else np.nan
 
     def panels(self) -> list[str]:
         """In the order of the cases."""

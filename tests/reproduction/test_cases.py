@@ -55,6 +55,25 @@ def test_differences_are_taken_seed_by_seed_and_a_dense_run_stands_everywhere():
     assert doubled.scores("sparse", at=0.9, column="twice") == pytest.approx({0: 0.9, 1: 1.3})
 
 
+def test_an_accuracy_costs_what_it_costs_every_seed():
+    found = made.results(made.result("sparse", [0.45, 0.65], at=0.9))
+    assert found.cost_to_reach("sparse", 0.4, "communicated_bytes", at=0.9) == 5000
+    assert np.isnan(found.cost_to_reach("sparse", 0.5, "communicated_bytes", at=0.9))
+    assert np.isnan(found.cost_to_reach("dense", 0.4, "communicated_bytes"))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "told"),
+    [
+        ("sparsyfed", {"sparsity": 0.9}),
+        ("prunefl", {"max_density": 0.1}),
+        ("sub-fedavg", {"target_density": 0.1}),
+    ],
+)
+def test_a_sparsity_is_said_by_the_option_that_an_algorithm_has(algorithm, told):
+    assert told.items() <= vars(cases.pruned("one", algorithm, {"rounds": 5}, 0.9).config.hyper).items()
+
+
 def test_what_recorded_nothing_is_named_with_its_reason(tmp_path):
     one = case("SparsyFed", "sparsyfed", {}, panel="MNIST", at=0.9, sparsity=0.9)
     found = cases.results([one], tmp_path, {one.folder: "no data"})

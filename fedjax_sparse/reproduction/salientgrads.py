@@ -1,0 +1,40 @@
+"""What the figures of SalientGrads share: its methods and baselines, as figures call them. No JAX here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fedjax_sparse.reproduction.cases import Case, case, pruned
+
+SYSTEM = {"SalientGrads": "salientgrads", "SSFL": "ssfl"}
+RIVALS = {"DisPFL": "dispfl", "Sub-FedAvg": "sub-fedavg", "SparsyFed": "sparsyfed"}
+DENSE = {"FedAvg": "fedavg", "Ditto": "ditto"}
+# The time of communication, and clients' own tests, which are the authors' measure.
+MEASURED = {"network": "broadband-links", "client_test_size": 100}
+
+
+def dense(
+    options: Mapping[str, Any],
+    names: Mapping[str, str] = DENSE,
+    panel: str = "",
+    at: float | None = None,
+) -> Iterator[Case]:
+    """Training without pruning."""
+    for name, algorithm in names.items():
+        yield case(name, algorithm, {**options, **MEASURED}, panel=panel, at=at)
+
+
+def sparse(
+    options: Mapping[str, Any],
+    sparsity: float,
+    names: Mapping[str, str],
+    panel: str = "",
+    at: float | None = None,
+    **own: Any,
+) -> Iterator[Case]:
+    """Methods that prune to a sparsity; all clients of DisPFL train in every round, as in its paper."""
+    for name, algorithm in names.items():
+        everyone = {"cohort_size": "all"} if algorithm == "dispfl" else {}
+        here = {**options, **MEASURED, **everyone}
+        yield pruned(name, algorithm, here, sparsity, panel=panel, at=at, **own)

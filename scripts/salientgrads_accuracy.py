@@ -1,0 +1,83 @@
+"""SalientGrads: accuracy by sparsity, on all test images and on clients' own, against sparse and personal methods.
+
+python scripts/salientgrads_accuracy.py --scale smoke --out runs/smoke
+"""
+
+import sys
+from pathlib import Path
+
+from fedjax_sparse.cli import reproducing
+from fedjax_sparse.reproduction import charts, salientgrads
+from fedjax_sparse.reproduction.cases import Settings
+from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict, points_apart
+from fedjax_sparse.reproduction.salientgrads import DENSE, RIVALS, SYSTEM
+from fedjax_sparse.results.drawing import Quantity
+from fedjax_sparse.results.reading import ACCURACY, CLIENT_ACCURACY
+
+FILES = Path(__file__).parents[1] / "experiments"
+SETTINGS = Settings(
+    FILES / "smoke.toml",
+    FILES / "salientgrads/cifar10_cpu.toml",
+    FILES / "salientgrads/cifar10_resnet18.toml",
+)
+DATA = {
+    "smoke": {"Digits": {}},
+    "cpu": {"CIFAR-10": {}},
+    "paper": {"CIFAR-10": {}, "CIFAR-100": {"dataset": "cifar100"}},
+}
+SPARSITIES = {"smoke": [0.5], "cpu": [0.5, 0.8, 0.95], "paper": [0.5, 0.7, 0.8, 0.9, 0.95]}
+JUDGED = (0.5, 0.8)
+
+
+def cases(scale):
+    """Dense training across, and every method at every sparsity."""
+    smoke = scale == "smoke"  # which compiles few methods
+    for panel, own in DATA[scale].items():
+        options = {**SETTINGS.options(scale), **own}
+        yield from salientgrads.dense(options, {"FedAvg": "fedavg"} if smoke else DENSE, panel)
+        names = {"SalientGrads": "salientgrads", "DisPFL": "dispfl"} if smoke else SYSTEM | RIVALS
+        for sparsity in SPARSITIES[scale]:
+            yield from salientgrads.sparse(options, sparsity, names, panel, at=sparsity)
+
+
+def picture(results):
+    """For each data set: accuracy on all test images, and on clients' own."""
+    sparsity = Quantity("Sparsity", "%")
+    by_measure = [charts.sweep(results, sparsity, measure) for measure in (ACCURACY, CLIENT_ACCURACY)]
+    return charts.picture(results, [chart for pair in zip(*by_measure, strict=True) for chart in pair])
+
+
+def judge(results):
+    """At 50 and 80 %, on all test images: at most a point below FedAvg, and above the other sparse methods."""
+    holds, said = True, []
+    for panel in results.panels():
+        names = results.by_series(panel)
+        for sparsity in JUDGED:
+            apart = {
+                name: results.difference("SalientGrads", name, panel, sparsity)
+                for name in ("FedAvg", *RIVALS)
+                if name in names and results.scores("SalientGrads", panel, sparsity)
+            }
+            if not apart:
+                continue
+            rival = min((name for name in apart if name != "FedAvg"), key=lambda name: apart[name].mean)
+            holds &= apart["FedAvg"].mean >= -0.01 and apart[rival].mean > 0
+            said.append(
+                f"{panel}, {100 * sparsity:g} %: {points_apart(apart['FedAvg'])} FedAvg, "
+                f"{points_apart(apart[rival])} its best rival ({rival})"
+            )
+    return Verdict(bool(holds), "; ".join(said))
+
+
+REPRODUCTION = Reproduction(
+    "salientgrads_accuracy",
+    "SalientGrads: accuracy by sparsity",
+    cases,
+    picture,
+    "a subnetwork chosen by the data before training is as accurate as the dense model, and more than rivals",
+    judge,
+    published=(FILES / "published/salientgrads.toml", "accuracy"),
+)
+
+if __name__ == "__main__":
+    sys.exit(reproducing.main(REPRODUCTION, about=__doc__))
