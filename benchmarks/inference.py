@@ -37,7 +37,7 @@ def main() -> int:
     parser = timing.arguments(__doc__, "inference")
     parser.add_argument("--layers", nargs="+", type=layer, default=[(784, 128), (1024, 1024)], metavar="IxO")
     parser.add_argument("--sparsities", nargs="+", type=fraction, default=[0, 0.8, 0.9, 0.95, 0.99])
-    parser.set_defaults(repeats=100)
+    parser.set_defaults(repeats=20)
     args = parser.parse_args()
     rows = [row(*shape, sparsity, args.repeats) for shape in args.layers for sparsity in args.sparsities]
     timing.report(args.out, rows)

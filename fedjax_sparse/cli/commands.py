@@ -1,4 +1,4 @@
-"""The command line: `fedjax-sparse run | resume | compare | plot | export | list | cite | prepare`.
+"""The command line: `fedjax-sparse run | resume | compare | plot | report | export | list | cite | prepare`.
 
 Names and flags are resolved without JAX, which is imported only once a request has been found good.
 """
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from fedjax_sparse import __version__, errors
-from fedjax_sparse.cli import comparing, exporting, flags, listing
+from fedjax_sparse.cli import comparing, exporting, flags, listing, reporting
 from fedjax_sparse.cli.common import PROG, arguments, at_the_door, introduced, note, run_sections, value_of
 from fedjax_sparse.cli.flags import Section
 from fedjax_sparse.config import idle, registry, run_config
@@ -289,6 +289,7 @@ COMMANDS = {
         comparing.compare,
     ),
     "plot": Command("plot RUN...", "draw figures from the records of runs", _plot),
+    "report": Command("report RUN...", "one HTML page of runs or of a comparison", reporting.report),
     "export": Command(
         "export RUN --format FORMAT",
         "write a run's model as one file, to be used elsewhere",

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fedjax_sparse.config import comparison as comparisons
+from fedjax_sparse.config import run_config
 from fedjax_sparse.config.comparison import Case, Comparison
 from fedjax_sparse.config.options import declared_options
 from fedjax_sparse.config.sections import Cohorts, Partition
@@ -113,6 +115,17 @@ def read(case: Case, folder: Path, failure: str | None = None) -> Outcome:
             faults.append(f"seed {seed} {status}")
     recorded = any(part.rows() for part in parts)
     return Outcome(case, reading.read(folder) if recorded else None, seeds, faults)
+
+
+def read_all(folder: Path) -> tuple[Comparison, list[Outcome]]:
+    """A comparison that is on disk, and what has come of each of its runs.
+
+    Raises:
+        UsageError: The folder holds no comparison.
+        RunError: A run's records are damaged.
+    """
+    comparison = Comparison(**comparisons.values_of(run_config.read(folder / comparisons.FILE)))
+    return comparison, [read(case, folder / case.name) for case in comparison.cases()]
 
 
 def score_of(outcomes: Sequence[Outcome]) -> str:
@@ -222,8 +235,8 @@ def write_csv(lines: Sequence[Row], file: Path) -> Path:
     return tables.write_csv(file, header, body)
 
 
-def markdown(lines: Sequence[Row], comparison: Comparison, score: str) -> str:
-    """The table as Markdown, with a line on what its numbers are."""
+def cells(lines: Sequence[Row], comparison: Comparison, score: str) -> tuple[list[str], list[list[str]], str]:
+    """The table for people: its header, its rows, and a sentence on what its numbers are."""
     accuracy = score == ACCURACY
     titles = {
         "score_last": "last",
@@ -237,16 +250,21 @@ def markdown(lines: Sequence[Row], comparison: Comparison, score: str) -> str:
     header += [*([f"− {comparison.reference}"] if differences else []), "note"]
     body = []
     for line in lines:
-        cells = [line.algorithm, "" if line.sparsity is None else str(line.sparsity), str(line.seeds)]
-        cells += [_cell(name, number, accuracy) for name, number in line.measures.items()]
-        cells += [_score(line.difference, accuracy, "+") if line.difference else ""] if differences else []
-        body.append([*cells, line.note.replace("|", "\\|")])
-    text = [_line(header), _line(["---"] * len(header)), *map(_line, body)]
+        own = [line.algorithm, "" if line.sparsity is None else str(line.sparsity), str(line.seeds)]
+        own += [_cell(name, number, accuracy) for name, number in line.measures.items()]
+        own += [_score(line.difference, accuracy, "+") if line.difference else ""] if differences else []
+        body.append([*own, line.note])
     what = "Test accuracy in %" if accuracy else "Test loss"
     of_reference = f"; differences in the mean of last {comparison.last}, seed by seed" if differences else ""
-    return "\n".join(
-        [*text, "", f"{what}; means over seeds ± half of their 95 % interval{of_reference}.", ""]
-    )
+    return header, body, f"{what}; means over seeds ± half of their 95 % interval{of_reference}."
+
+
+def markdown(lines: Sequence[Row], comparison: Comparison, score: str) -> str:
+    """The table as Markdown, with a line on what its numbers are."""
+    header, body, caption = cells(lines, comparison, score)
+    escaped = [[cell.replace("|", "\\|") for cell in line] for line in body]
+    text = [_line(header), _line(["---"] * len(header)), *map(_line, escaped)]
+    return "\n".join([*text, "", caption, ""])
 
 
 def _with_differences(lines: Sequence[Row]) -> bool:

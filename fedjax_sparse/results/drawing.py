@@ -86,6 +86,7 @@ STYLE = {
     "figure.constrained_layout.w_pad": 0.08,
     "savefig.dpi": 200,
     "pdf.fonttype": 42,
+    "hatch.linewidth": 0.6,
 }
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fedjax_sparse.errors import UsageError
-from fedjax_sparse.results import clients, drawing, naming, reading, tables
+from fedjax_sparse.results import clients, costs, drawing, layers, naming, reading, tables
 from fedjax_sparse.results.drawing import KINDS, Curve, Panel, Quantity
 from fedjax_sparse.results.reading import ACCURACY, CLIENT_ACCURACY, SECONDS, Run
 
@@ -105,20 +105,28 @@ def draw(
         runs: One or more.
         out: Created if need be.
         kinds: Of `KINDS`.
-        names: Of `FIGURES`; who holds what is always drawn.
+        names: Of `FIGURES`; what `beside` draws, always is.
 
     Raises:
         UsageError: If the runs cannot be drawn together, or `out` not written.
     """
-    partitions = {run.clients: run for run in runs if run.clients}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        files = curves(runs, out, kinds, names)
-        for number, run in enumerate(partitions.values(), start=1):
-            files += clients.draw(run, out, "clients" if len(partitions) == 1 else f"clients_{number}", kinds)
+        files = [*curves(runs, out, kinds, names), *beside(runs, out, kinds)]
         return [*files, tables.write_table(tables.summaries(runs), out / "summary.csv")]
     except OSError as error:
         raise UsageError(f"cannot write figures to {out}: {error.strerror}") from error
+
+
+def beside(runs: Sequence[Run], out: Path, kinds: Sequence[str] = KINDS) -> list[Path]:
+    """Draws what runs cost and, of each, its layers and who holds what; partitions that are the same, once."""
+    partitions = {run.clients: run for run in runs if run.clients}
+    files = costs.draw(runs, out, kinds=kinds)
+    for one, drawn in ((layers, runs), (clients, [*partitions.values()])):
+        stem = one.__name__.rpartition(".")[2]
+        for number, run in enumerate(drawn, start=1):
+            files += one.draw(run, out, stem if len(drawn) == 1 else f"{stem}_{number}", kinds)
+    return files
 
 
 def curves(

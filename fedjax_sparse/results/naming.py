@@ -44,13 +44,18 @@ def differences(runs: Sequence[Run]) -> list[str]:
 
 def title(runs: Sequence[Run]) -> str:
     """What the runs have in common, in what they differ, and what a band means."""
+    parts, counts = [setting_of(runs)], sorted({len(run.seeds) for run in runs})
+    if counts[-1] > 1:
+        parts.append(f"mean and range of {' or '.join(map(str, counts))} seeds")
+    return "; ".join(filter(None, parts))
+
+
+def setting_of(runs: Sequence[Run]) -> str:
+    """What the runs have in common, and in what they differ."""
     differing, common = differences(runs), setting(runs[0])._asdict()
     parts = [", ".join(value for field, value in common.items() if field not in differing and value)]
     if differing:
         parts.append(f"not the same: {', '.join(differing)}")
-    counts = sorted({len(run.seeds) for run in runs})
-    if counts[-1] > 1:
-        parts.append(f"mean and range of {' or '.join(map(str, counts))} seeds")
     return "; ".join(filter(None, parts))
 
 

@@ -105,7 +105,7 @@ def format_table(lines: Sequence[Summary], width: int | None = None) -> str:
         lines: A line for each run.
         width: Columns of the terminal; in one that is too narrow every number has a line. None: as wide as need be.
     """
-    header, *rows = zip(*_columns(lines), strict=True)
+    header, *rows = zip(*columns(lines), strict=True)
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     if width is None or sum(widths) + 2 * len(widths) - 2 <= width:
         table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (header, *rows)]
@@ -120,7 +120,7 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def _columns(lines: Sequence[Summary]) -> Iterator[Sequence[str]]:
+def columns(lines: Sequence[Summary]) -> Iterator[Sequence[str]]:
     """Title and cells of each column; clients' accuracy and simulated time only where a run has them."""
     accuracy = [line.score == ACCURACY for line in lines]
     yield "run", *(line.run for line in lines)

@@ -7,6 +7,7 @@ What a row's means weigh:
     global_test_*, server_test_*      over the predictions of the test set, see `evaluation.Scores`
     *client_test_accuracy             over clients, each once, whatever it holds
     density, density_prunable         entries alive over all entries, not a mean over layers
+    density/KERNEL                    the same of one layer, where the algorithm prunes it
     what an algorithm logs by client  over the clients that trained in the round, each once
 """
 
@@ -214,6 +215,10 @@ class Accountant:
             "objective": _number(model.objective),
             "density": self._density(model.nonzero),
             "density_prunable": self._density(model.nonzero, self._prunable),
+            **{
+                f"density/{name}": float(model.nonzero[leaf]) / self._sizes[leaf]
+                for leaf, name in self._layers.items()
+            },
             "server_test_accuracy": None if own is None else _number(own.scores.accuracy),
             "server_client_test_accuracy": summaries.spread("mean", own and own.own).get("mean"),
             "server_density": None if own is None else self._density(own.nonzero),

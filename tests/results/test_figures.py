@@ -66,7 +66,7 @@ def drawn(tmp_path_factory):
 def test_files(drawn):
     _, out, files = drawn
     recorded = [name for name in figures.FIGURES if "server_" not in name and "_seconds" not in name]
-    names = [*recorded, "clients"]
+    names = [*recorded, "clients", "costs"]
     expected = {f"{name}.{kind}" for name in names for kind in ("png", "pdf", "csv")} | {"summary.csv"}
     assert {file.name for file in files} == {file.name for file in out.iterdir()} == expected
     for file in files:
