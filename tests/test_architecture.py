@@ -102,6 +102,7 @@ WITHOUT_JAX = [
     "results.comparison_table",
     "results.figures",
     "results.reading",
+    "results.report",
     "results.tables",
     "cli.reproducing",
     "reproduction.page",

@@ -10,16 +10,8 @@ import numpy as np
 
 from fedjax_sparse.reproduction.published import Beside
 from fedjax_sparse.reproduction.reproducing import Report
+from fedjax_sparse.results import html
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 76rem; padding: 1rem; color: #111; }
-img { max-width: 100%; height: auto; }
-table { border-collapse: collapse; font-size: 0.9rem; }
-th, td { border-bottom: 1px solid #ccc; padding: 0.2rem 0.7rem; text-align: right; }
-th:nth-child(-n+2), td:nth-child(-n+2), td:last-child { text-align: left; }
-.wide { overflow-x: auto; }
-section { border-top: 2px solid #111; margin-top: 2rem; }
-"""
 HEADER = ("panel", "series", "x", "published", "here", "difference", "")
 
 
@@ -27,17 +19,11 @@ def write(reports: Sequence[Report], failures: Sequence[str], file: Path) -> Pat
     """Writes the page; it shows the pictures that lie beside it, and needs nothing else."""
     scales = ", ".join(dict.fromkeys(report.scale for report in reports))
     parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>The papers' figures, scale {scales}</title><style>{STYLE}</style></head><body>",
-        f"<h1>The papers' figures, at scale {scales}</h1>",
         *_claims(reports),
         *(f"<p><strong>Failed:</strong> {escape(failure)}</p>" for failure in failures),
         *(line for report in reports for line in _section(report)),
-        "</body></html>",
     ]
-    file.write_text("\n".join(parts) + "\n", encoding="utf-8")
+    file.write_text(html.page(f"The papers' figures, at scale {scales}", parts), encoding="utf-8")
     return file
 
 
@@ -70,10 +56,7 @@ def _beside(report: Report) -> Iterator[str]:
     yield "<p>{} numbers agree, {} differ, {} are not compared.</p>".format(*counts)
     if report.settings:
         yield f"<p>Not the same: {escape('; '.join(report.settings))}.</p>"
-    yield '<div class="wide"><table><tr>' + "".join(f"<th>{name}</th>" for name in HEADER) + "</tr>"
-    for row in report.rows:
-        yield "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _cells(row)) + "</tr>"
-    yield "</table></div>"
+    yield from html.table(HEADER, map(_cells, report.rows))
 
 
 def _cells(row: Beside) -> Sequence[str]:
