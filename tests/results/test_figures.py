@@ -135,6 +135,7 @@ def test_without_classes_there_is_no_accuracy(tmp_path):
     files = figures.plot([run], tmp_path / "figures")
     drawn = {file.stem for file in files if file.suffix == ".png"}
     assert drawn == {
+        "costs",
         "density_by_round",
         *(f"loss_by_{x}" for x in ("round", "bytes", "uplink", "downlink", "flops")),
     }

@@ -63,9 +63,8 @@ def runs(tmp_path_factory):
 
 def test_a_report_holds_what_is_to_be_known_of_runs(runs, tmp_path):
     text, pictures = read(report.write(runs, tmp_path / "new" / "report.html"))
-    assert (
-        pictures == 6
-    )  # accuracy by round and by bytes, losses, densities, costs, who holds what; layers of one
+    # Accuracy by round and by bytes, losses, densities, costs, the layers of one, who holds what.
+    assert pictures == 7
     for words in (
         "fedavg and fedsparsify-global",
         "fedsparsify-global, seed 4: interrupted after round 10",
