@@ -91,7 +91,7 @@ def plot(folders: Sequence[Path], out: Path) -> list[Path]:
     runs = [reading.read(Path(folder)) for folder in folders]
     if odd := [field for field in naming.differences(runs) if field in ("data", "model")]:
         warnings.warn(f"the runs differ in {' and '.join(odd)}: their curves do not compare", stacklevel=2)
-    files = draw(runs, out)
+    files = [*draw(runs, out), *parts(runs, out)]
     print(tables.format_table(tables.summaries(runs), tables.terminal_width()))
     return files
 
@@ -105,27 +105,27 @@ def draw(
         runs: One or more.
         out: Created if need be.
         kinds: Of `KINDS`.
-        names: Of `FIGURES`; what `beside` draws, always is.
+        names: Of `FIGURES`; who holds what is always drawn.
 
     Raises:
         UsageError: If the runs cannot be drawn together, or `out` not written.
     """
+    partitions = {run.clients: run for run in runs if run.clients}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        files = [*curves(runs, out, kinds, names), *beside(runs, out, kinds)]
+        files = curves(runs, out, kinds, names)
+        for number, run in enumerate(partitions.values(), start=1):
+            files += clients.draw(run, out, "clients" if len(partitions) == 1 else f"clients_{number}", kinds)
         return [*files, tables.write_table(tables.summaries(runs), out / "summary.csv")]
     except OSError as error:
         raise UsageError(f"cannot write figures to {out}: {error.strerror}") from error
 
 
-def beside(runs: Sequence[Run], out: Path, kinds: Sequence[str] = KINDS) -> list[Path]:
-    """Draws what runs cost and, of each, its layers and who holds what; partitions that are the same, once."""
-    partitions = {run.clients: run for run in runs if run.clients}
+def parts(runs: Sequence[Run], out: Path, kinds: Sequence[str] = KINDS) -> list[Path]:
+    """Draws what the runs cost, by part, and of each that has recorded them, its layers; `out` is there."""
     files = costs.draw(runs, out, kinds=kinds)
-    for one, drawn in ((layers, runs), (clients, [*partitions.values()])):
-        stem = one.__name__.rpartition(".")[2]
-        for number, run in enumerate(drawn, start=1):
-            files += one.draw(run, out, stem if len(drawn) == 1 else f"{stem}_{number}", kinds)
+    for number, run in enumerate(runs, start=1):
+        files += layers.draw(run, out, "layers" if len(runs) == 1 else f"layers_{number}", kinds)
     return files
 
 

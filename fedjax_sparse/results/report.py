@@ -105,12 +105,13 @@ def _pictures(
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch)
         if len({outcome.case.sparsity for outcome in outcomes} - {None}) > 1:
-            drawn = [*comparison_figures.draw(outcomes, out, last), *figures.beside(runs, out, ["png"])]
+            drawn = comparison_figures.draw(outcomes, out, last)
         else:
             drawn = figures.draw(runs, out, ["png"], chosen)
+        drawn += figures.parts(runs, out, ["png"])
         yield "<h2>Figures</h2>"
         yield from html.pictures(
-            (file.read_bytes(), caption) for file in drawn if (caption := _caption(file, out))
+            {file.read_bytes(): caption for file in drawn if (caption := _caption(file, out))}.items()
         )
 
 

@@ -29,6 +29,7 @@ def test_the_rows_of_all_seeds_are_one_table(folder):
     assert run.table["seed"].tolist() == 4 * [5] + 4 * [6]
     assert run.table["round"].tolist() == 2 * [0, 2, 4, 6]
     assert run.table["uplink_bytes"].dtype == np.int64
+    assert 0.04 < run.table["density/Dense_0/kernel"][3] < 0.06
     assert np.isnan(run.table["train_loss"]).tolist() == 2 * [True, False, False, False]
     assert {len(column) for column in run.table.values()} == {8}
 
