@@ -196,7 +196,9 @@ def _compile(algorithm: Algorithm, setting: Setting, store: StateStore, seeds: i
     start = functools.partial(_start, algorithm, setting.model.init, store)
     block = functools.partial(_block, algorithm, store)
     objective = evaluation.make_objective(setting.model, setting.preprocess)
-    assess = functools.partial(_assess, algorithm, store, evaluate, objective)
+    assess = functools.partial(
+        _assess, algorithm, store, evaluation.shared_by(evaluate, setting.mesh), objective
+    )
     shared = meshes.everywhere(setting.mesh)
     clients = meshes.by_client(setting.mesh) if setting.state_store == "device" else shared
     state = RunState(shared, clients)
