@@ -1,4 +1,4 @@
-"""The command line: `fedjax-sparse COMMAND ...`; `COMMANDS` are all that there are.
+"""The command line: `fedjax-sparse run | resume | compare | sweep | plot | report | export | list | cite | prepare`.
 
 Names and flags are resolved without JAX, which is imported only once a request has been found good.
 """
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from fedjax_sparse import __version__, errors
-from fedjax_sparse.cli import comparing, exporting, flags, listing, partitions, reporting
+from fedjax_sparse.cli import comparing, exporting, flags, listing, reporting, sweeping
 from fedjax_sparse.cli.common import PROG, arguments, at_the_door, introduced, note, run_sections, value_of
 from fedjax_sparse.cli.flags import Section
 from fedjax_sparse.config import idle, registry, run_config
@@ -288,6 +288,11 @@ COMMANDS = {
         "run algorithms under the same conditions, into one table",
         comparing.compare,
     ),
+    "sweep": Command(
+        "sweep ALGORITHM... --grid ...",
+        "find the best learning rates and other numbers, on held-out examples",
+        sweeping.sweep,
+    ),
     "plot": Command("plot RUN...", "draw figures from the records of runs", _plot),
     "report": Command("report RUN...", "one HTML page of runs or of a comparison", reporting.report),
     "export": Command(
@@ -297,7 +302,6 @@ COMMANDS = {
     ),
     "list": Command("list algorithms|datasets|models|partitions|networks", "what there is by name", _list),
     "cite": Command("cite RUN", "print the BibTeX of what was run", _cite),
-    "partition": Command("partition [flags]", "draw which client would hold what", partitions.partition),
     "prepare": Command(
         "prepare DATASET --out FOLDER", "write a tensorflow-datasets folder from raw files", _prepare
     ),

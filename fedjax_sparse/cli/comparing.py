@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fedjax_sparse import errors
-from fedjax_sparse.cli import flags
-from fedjax_sparse.cli.common import PROG, introduced, note, run_sections, value_of
-from fedjax_sparse.cli.flags import Section
+from fedjax_sparse.cli import asking
+from fedjax_sparse.cli.common import PROG, introduced, note
 from fedjax_sparse.config import comparison as comparisons
-from fedjax_sparse.config import idle, registry, run_config
-from fedjax_sparse.config.comparison import SPARSITIES, Comparison
+from fedjax_sparse.config import run_config, sweep
+from fedjax_sparse.config.comparison import SPARSITIES, TUNED, Comparison
 from fedjax_sparse.config.options import declared_options
 
-ABOUT = (
+COMMAND = asking.Command(
+    "compare",
     "Runs algorithms on the same data, partition, cohorts and initial weights, each in a folder of --out, and ends "
     "with a table and figures there. The same command again goes on where it was stopped. Hyper-parameters of one "
-    "algorithm stand in a table [algorithm.NAME] of the --config file, and so may its own local training and server."
+    "algorithm stand in a table [algorithm.NAME] of the --config file, and so may its own local training and server.",
+    [SPARSITIES, TUNED, *declared_options(Comparison)],
+    comparisons.values_of,
+    {SPARSITIES.name: comparisons.sparsities_of},
+    {SPARSITIES.name: lambda listed: ",".join(map(str, listed)) or SPARSITIES.default},
 )
 
 
@@ -27,14 +30,7 @@ def compare(args: Sequence[str]) -> int:
     """Runs a comparison or goes on with it; returns the exit code."""
     asked, out, figures = request(args)
     cases = asked.cases()
-    for case in cases:
-        unused = set(registry.entry(case.config.algorithm).unused) & {*asked.shared}
-        for name in sorted(unused):
-            note(f"--{name.replace('_', '-')} has no effect on {case.name}")
-    for line in dict.fromkeys(
-        line for case in cases for line in idle.notes(run_config.values(case.config), asked.shared)
-    ):
-        note(line)
+    asking.note_idle({case.name: case.config for case in cases}, asked.shared)
     seeds = cases[0].config.run.seeds
     of_seeds = f" of {seeds} seeds each" if seeds > 1 else ""
     with introduced(f"comparison of {len(cases)} runs{of_seeds}: {', '.join(case.name for case in cases)}"):
@@ -52,33 +48,40 @@ class Request(NamedTuple):
 
 
 def request(args: Sequence[str]) -> Request:
-    """What the arguments of `compare` ask for: the file's values, and over them the flags'."""
-    named = [*itertools.takewhile(lambda text: not text.startswith("-"), args)]
-    rest = args[len(named) :]
-    path = value_of("--config", rest)
+    """What the arguments of `compare` ask for: what won a sweep, over it the file's values, over them the flags'."""
+    values, given, out, figures = asking.request(COMMAND, args)
+    tuned = values.pop(TUNED.name, None)
+    if tuned:
+        values["own"] = _with_winners(values, given, tuned)
+    return Request(Comparison(**values), out, figures)
+
+
+def _with_winners(values: Mapping[str, Any], given: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """What each algorithm has apart, with what won; says where this is not what was tuned.
+
+    Raises:
+        UsageError: The file is something else, or an algorithm has no winner there and nothing of its own here.
+    """
+    table = run_config.read(path)
     try:
-        in_file = comparisons.values_of(run_config.read(path)) if path else {}
+        won = sweep.winners_of(table)
+        tuned_at = sweep.values_of(table)["shared"]
     except errors.UsageError as error:
         raise errors.UsageError(f"{path}: {error}") from None
-    shared = in_file.pop("shared", {})
-    own_options = [SPARSITIES, *declared_options(Comparison)]
-    sections = [Section("comparison", own_options), *run_sections()]
-    listed = ",".join(map(str, in_file.get("sparsities", ()))) or SPARSITIES.default
-    defaults = {o.name: {**shared, **in_file}.get(o.name, o.default) for s in sections for o in s.options}
-    given = flags.parse(
-        sections,
-        defaults | {SPARSITIES.name: listed},
-        rest,
-        prog=f"{PROG} compare ALGORITHM...",
-        description=ABOUT,
-    )
-    given.pop("config", None)
-    head = {o.name: given.pop(o.name) for o in own_options if o.name in given}
-    if SPARSITIES.name in head:
-        head[SPARSITIES.name] = comparisons.sparsities_of(head[SPARSITIES.name])
-    if named:
-        head["algorithms"] = tuple(named)
-    shared = run_config.without_rivals(shared, given) | given
-    out, figures = shared.pop("out", None), shared.pop("figures", True)
-    asked = Comparison(**{"algorithms": (), **in_file, **head}, shared=shared)
-    return Request(asked, Path(out) if out else None, figures)
+    own = dict(values.get("own", {}))
+    for name in values["algorithms"]:
+        if name not in won and name not in own:
+            raise errors.UsageError(
+                f"{path} has no winner for {name}; tune it ({PROG} sweep {name} ...), or state [algorithm.{name}]"
+            )
+        own[name] = {**won.get(name, {}), **own.get(name, {})}
+        for option in sorted(given.keys() & own[name].keys()):
+            note(
+                f"--{option.replace('_', '-')} has no effect on {name}, which has {option} = {own[name][option]}"
+            )
+    for option in comparisons.CONDITIONS:
+        usual = run_config.default(option)
+        before, now = (each.get(option, usual) for each in (tuned_at, values["shared"]))
+        if before != now:
+            note(f"{path} was tuned with {option} = {before}, and this has {option} = {now}")
+    return own

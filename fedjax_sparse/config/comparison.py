@@ -19,27 +19,24 @@ the table marks it.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fedjax_sparse import errors
-from fedjax_sparse.config import registry, run_config
-from fedjax_sparse.config.entry import Entry
+from fedjax_sparse.config import registry, several
 from fedjax_sparse.config.options import (
     AT_LEAST_ONE,
     SPARSITY,
     Option,
-    Options,
     checked,
     declared_options,
     option,
 )
 from fedjax_sparse.config.run_config import RunConfig
+from fedjax_sparse.config.several import Several
 
+KIND = "comparison"  # its table in a file
 FILE = "comparison.toml"  # in the folder of a comparison
-MOST_RUNS = 1000
 SPARSITIES = Option(
     "sparsities",
     str,
@@ -48,7 +45,17 @@ SPARSITIES = Option(
     None,
     None,
 )
-_OWN_SECTIONS = ("training", "server")  # what algorithms may be given apart, the rounds excepted
+TUNED = Option(
+    "tuned",
+    str | None,
+    None,
+    "winners.toml of a sweep, what each algorithm has apart; what [algorithm.NAME] states here wins over it",
+    None,
+    None,
+)
+# What winners of a sweep were tuned for; where a comparison differs in it, that is said.
+CONDITIONS = ("dataset", "model", "train_examples", "partition", "alpha", "classes_per_client", "clients")
+CONDITIONS += ("cohort_size", "rounds", "local_epochs", "local_steps", "batch_size")
 
 
 class Case(NamedTuple):
@@ -66,20 +73,16 @@ class Case(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison(Options):
+class Comparison(Several):
     """What is compared.
 
     Attributes:
-        algorithms: Names in the registry, in the order of the table.
         sparsities: Each a run of every algorithm that has this hyper-parameter; none leaves all at their own.
-        shared: Options of all runs, by name.
-        own: Options of one algorithm's runs: algorithm -> option -> value.
 
     Raises:
         UsageError: Names that are unknown or named twice, or values that are not allowed.
     """
 
-    algorithms: tuple[str, ...]
     sparsities: tuple[float, ...] = ()
     reference: str | None = option(
         None,
@@ -91,31 +94,19 @@ class Comparison(Options):
     last: int = option(
         10, "the mean is over the recorded rounds among the last so many", allowed=AT_LEAST_ONE
     )
-    shared: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    own: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.algorithms:
-            raise errors.UsageError(
-                "name the algorithms to compare (fedjax-sparse list algorithms lists them)"
-            )
-        for name in self.algorithms:
-            if "/" in name or (name not in registry.algorithms() and Path(name).is_dir()):
-                raise errors.UsageError(
-                    f"{name} is no algorithm: compare takes names; of runs that there are, plot draws figures"
-                )
-            registry.entry(name)
-        _check_once("algorithm", self.algorithms)
-        _check_once("sparsity", self.sparsities)
+        several.check_once("sparsity", self.sparsities)
         one = SPARSITIES._replace(annotation=float, allowed=SPARSITY)
         object.__setattr__(self, "sparsities", tuple(checked(one, value) for value in self.sparsities))
         if self.reference is not None and self.reference not in self.algorithms:
             errors.unknown_name("reference", self.reference, self.algorithms)
         for name, values in self.own.items():
-            if name not in self.algorithms:
-                errors.unknown_name("algorithm of [algorithm.NAME]", name, self.algorithms)
-            _check_own(registry.entry(name), values, self.sparsities)
+            if self.sparsities and "sparsity" in values:
+                raise errors.UsageError(
+                    f"[algorithm.{name}]: sparsity is stated by the sparsities of the comparison; keep one"
+                )
 
     def cases(self) -> list[Case]:
         """The runs, algorithm by algorithm.
@@ -124,68 +115,43 @@ class Comparison(Options):
             UsageError: A run cannot be configured as it is asked for, or there are more than `MOST_RUNS`.
         """
         found = [
-            self._case(registry.entry(name), sparsity)
+            self._case(name, sparsity)
             for name in self.algorithms
-            for sparsity in (self.sparsities if _has_sparsity(registry.entry(name)) else ()) or (None,)
+            for sparsity in (self.sparsities if several.has_sparsity(registry.entry(name)) else ()) or (None,)
         ]
         if self.sparsities and all(case.sparsity is None for case in found):
             raise errors.UsageError(
                 f"--sparsities has no effect on {', '.join(self.algorithms)}; leave it out"
             )
-        runs = len(found) * found[0].config.run.seeds
-        if runs > MOST_RUNS:
-            raise errors.UsageError(
-                f"{len(found)} runs of {found[0].config.run.seeds} seeds are {runs:,} trainings; "
-                f"allowed: up to {MOST_RUNS:,} in a comparison"
-            )
+        several.check_count(len(found), found[0].config.run.seeds, "comparison")
         return found
 
-    def _case(self, entry: Entry, sparsity: float | None) -> Case:
-        own = self.own.get(entry.name, {})
-        values = run_config.without_rivals(self.shared, own) | dict(own)
-        if sparsity is not None:
-            values["sparsity"] = sparsity
-        name = entry.name if sparsity is None else f"{entry.name}-{sparsity}"
+    def _case(self, algorithm: str, sparsity: float | None) -> Case:
+        name = algorithm if sparsity is None else f"{algorithm}-{sparsity}"
         try:
-            config = run_config.configure(entry.name, **values)
+            config = self.configure(algorithm, **({} if sparsity is None else {"sparsity": sparsity}))
         except errors.UsageError as error:
             raise errors.UsageError(f"{name}: {error}") from None
-        return Case(name, sparsity, run_config.changed(config, out=None, figures=False))
+        return Case(name, sparsity, config)
 
 
 def to_toml_dict(comparison: Comparison) -> dict[str, Any]:
     """The comparison as tables of a TOML file; what is None is left out."""
-    own = {o.name: getattr(comparison, o.name) for o in declared_options(Comparison)}
-    head = {"algorithms": [*comparison.algorithms], "sparsities": [*comparison.sparsities]} | own
-    tables = {"comparison": _stated(head)}
-    for name, value in _stated(comparison.shared).items():
-        tables.setdefault(run_config.HOMES[name], {})[name] = value
-    apart = {name: _stated(values) for name, values in comparison.own.items()}
-    return tables | ({"algorithm": apart} if apart else {})
+    head = {o.name: getattr(comparison, o.name) for o in declared_options(Comparison)}
+    return several.to_toml_dict(KIND, {"sparsities": [*comparison.sparsities], **head}, comparison)
 
 
 def values_of(table: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a `Comparison` that a file's tables state.
+    """The fields of a `Comparison` that a file's tables state, and the name of a file of winners where they state one.
 
     Raises:
         UsageError: The file is no comparison.
     """
-    head, own = table.get("comparison", {}), table.get("algorithm", {})
-    rest = {key: value for key, value in table.items() if key not in ("comparison", "algorithm")}
-    for name, value in {"comparison": head, "algorithm": own}.items():
-        if not isinstance(value, Mapping):
-            raise errors.UsageError(f"{name} = {value!r} is not valid; allowed: a table [{name}]")
-    for name, values in own.items():
-        if not isinstance(values, Mapping):
-            raise errors.UsageError(
-                f"{name} = {values!r} in [algorithm] is not valid; a comparison has tables [algorithm.NAME]"
-            )
-    known = ["algorithms", "sparsities", *(o.name for o in declared_options(Comparison))]
-    for name in head:
-        if name not in known:
-            errors.unknown_name("option of [comparison]", name, known)
-    lists = {name: _list_of(name, head[name]) for name in ("algorithms", "sparsities") if name in head}
-    return {**head, **lists, "shared": run_config.options_of_run(rest), "own": own}
+    own = (SPARSITIES, TUNED, *declared_options(Comparison))
+    found = several.values_of(KIND, table, [o.name for o in own])
+    if "sparsities" in found:
+        found["sparsities"] = several.list_of("sparsities", found["sparsities"], int | float)
+    return found
 
 
 def sparsities_of(text: str) -> tuple[float, ...]:
@@ -196,40 +162,3 @@ def sparsities_of(text: str) -> tuple[float, ...]:
         raise errors.UsageError(
             f"--sparsities = {text!r} is not valid; allowed: numbers in {SPARSITY} as in 0.8,0.9"
         ) from None
-
-
-def _list_of(name: str, value: Any) -> tuple[Any, ...]:
-    kind = str if name == "algorithms" else int | float
-    if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
-        word = "names" if name == "algorithms" else "numbers"
-        raise errors.UsageError(f"{name} = {value!r} is not valid; allowed: a list of {word}")
-    return tuple(value)
-
-
-def _check_once(kind: str, values: Sequence[Any]) -> None:
-    for value, times in Counter(values).items():
-        if times > 1:
-            raise errors.UsageError(f"{kind} {value} is named {times} times; name it once")
-
-
-def _check_own(entry: Entry, values: Mapping[str, Any], sparsities: Iterable[float]) -> None:
-    """Only what does not make the comparison another one may be stated for one algorithm."""
-    where = f"[algorithm.{entry.name}]"
-    try:
-        run_config.check_values(entry, values)
-    except errors.UsageError as error:
-        raise errors.UsageError(f"{where}: {error}") from None
-    for name in values:
-        home = run_config.HOMES.get(name)
-        if name == "rounds" or home not in (None, *_OWN_SECTIONS):
-            raise errors.UsageError(f"{where}: {name} is the same for all algorithms; state it in [{home}]")
-    if sparsities and "sparsity" in values:
-        raise errors.UsageError(f"{where}: sparsity is stated by the sparsities of the comparison; keep one")
-
-
-def _has_sparsity(entry: Entry) -> bool:
-    return any(o.name == "sparsity" for o in declared_options(entry.hyperparameters))
-
-
-def _stated(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}

@@ -6,12 +6,13 @@ get the same help and the same one-line errors.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from fedjax_sparse import errors
@@ -114,6 +115,15 @@ def checked(declared: Option, value: Any) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool):
         errors.check_range(declared.flag, value, **allowed._asdict())
     return value
+
+
+def unchecked(options: Options, values: Mapping[str, Any]) -> Any:
+    """A copy with other values for those of its options that are named, which may be traced numbers of a program."""
+    new = copy.copy(options)
+    for declared in declared_options(type(options)):
+        if declared.name in values:
+            object.__setattr__(new, declared.name, values[declared.name])
+    return new
 
 
 def type_name(declared: Option) -> str:

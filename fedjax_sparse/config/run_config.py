@@ -89,6 +89,11 @@ def run_options() -> Iterator[Option]:
 HOMES = {option.name: name for name, section in SECTIONS.items() for option in declared_options(section)}
 
 
+def default(name: str) -> Any:
+    """What an option of any section is where nobody states it."""
+    return next(o.default for o in declared_options(SECTIONS[HOMES[name]]) if o.name == name)
+
+
 def make_sections(values: Mapping[str, Any]) -> dict[str, Any]:
     """The sections that hold these options, by name; what is not stated in them has its default.
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import jax
@@ -13,8 +14,8 @@ from fedjax_sparse.clients import state_store
 from fedjax_sparse.config import network_files, registry
 from fedjax_sparse.config import run_config as configs
 from fedjax_sparse.config.run_config import RunConfig
-from fedjax_sparse.config.sections import Data, Partition
-from fedjax_sparse.data import client_test, datasets
+from fedjax_sparse.config.sections import Data
+from fedjax_sparse.data import client_test, datasets, subsets
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.columns import Roles
 from fedjax_sparse.data.datasets import Dataset
@@ -47,14 +48,6 @@ class Experiment(NamedTuple):
     holdings: np.ndarray
 
 
-class Dealt(NamedTuple):
-    """A data set, its clients, and `holdings` as in `Experiment`."""
-
-    dataset: Dataset
-    population: Population
-    holdings: np.ndarray
-
-
 class Ready(NamedTuple):
     """An experiment whose rounds and evaluation are compiled, and the memory that they need."""
 
@@ -63,12 +56,20 @@ class Ready(NamedTuple):
     memory: Estimate
 
 
-def build(config: RunConfig, initial: Variables | None = None) -> Experiment:
+def as_it_is(dataset: Dataset) -> Dataset:
+    """A run trains on all training examples, and tests on the test set."""
+    return dataset
+
+
+def build(
+    config: RunConfig, initial: Variables | None = None, split: Callable[[Dataset], Dataset] = as_it_is
+) -> Experiment:
     """Loads the data and builds everything that a run needs; nothing is compiled yet.
 
     Args:
         config: What to build.
         initial: What models begin from, see `starting`; None for their own initialisation.
+        split: What is trained and tested on, of the data set as the configuration has it.
 
     Raises:
         UsageError: The data set, the partition or the model cannot be had as configured.
@@ -77,9 +78,11 @@ def build(config: RunConfig, initial: Variables | None = None) -> Experiment:
     # What is not there is refused before data are loaded.
     meshes.choose(config.machine.devices, 1)
     network = None if config.run.network is None else network_files.load(config.run.network)
-    dataset, population, holdings = dealt(config.data, config.partition)
+    dataset = split(_as_configured(_load(config.data), config.data))
+    population = make_population(dataset, config.partition)
     clients = len(population.count)
     config = configs.changed(config, model=_model_name(config.data, dataset), clients=clients)
+    holdings = _holdings(population, dataset)
     model = _model(config.data, dataset)
     if initial is not None:
         model = starting_from(model, initial, f"--init = {config.data.init}")
@@ -107,17 +110,6 @@ def build(config: RunConfig, initial: Variables | None = None) -> Experiment:
     )
     chosen = configs.changed(config, chunk=setting.chunk, devices=setting.devices)
     return Experiment(chosen, algorithm, setting, holdings)
-
-
-def dealt(data: Data, partition: Partition) -> Dealt:
-    """Loads the data and deals the training examples to clients.
-
-    Raises:
-        UsageError: The data set or the partition cannot be had as configured.
-    """
-    dataset = _as_configured(_load(data), data)
-    population = make_population(dataset, partition)
-    return Dealt(dataset, population, _holdings(population, dataset))
 
 
 def prepare(experiment: Experiment, chunk: int | Literal["auto"]) -> Ready:
@@ -222,15 +214,8 @@ def _as_configured(dataset: Dataset, data: Data) -> Dataset:
         dataset = dataclasses.replace(dataset, mean=(mean,) * channels, std=(std,) * channels)
     if data.train_examples is None:
         return dataset
-    count = len(dataset.x_train)
-    errors.check_range("--train-examples", data.train_examples, 1, count)
-    first = slice(data.train_examples)
-    owners = dataset.client_train
-    if owners is not None:
-        owners = np.unique(owners[first], return_inverse=True)[1].astype(np.int32)
-    return dataclasses.replace(
-        dataset, x_train=dataset.x_train[first], y_train=dataset.y_train[first], client_train=owners
-    )
+    errors.check_range("--train-examples", data.train_examples, 1, len(dataset.x_train))
+    return subsets.of_training(dataset, slice(data.train_examples))
 
 
 def _holdings(population: Population, dataset: Dataset) -> np.ndarray:

@@ -6,7 +6,6 @@ stopped goes on, and what failed is tried again when the comparison is called th
 
 import shutil
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import jax
@@ -49,7 +48,8 @@ def compare(
         UsageError: The folder holds something else or is in use, there is too little disk, or no run can be built.
         RunError: Every run failed.
     """
-    with _claimed(out, cases[0]) as here:
+    name = f"compare-{Path(cases[0].config.data.dataset).stem}"
+    with claims.of_several(out, FILE, name) as here:
         _check_same(cases, here)
         pending = [case for case in cases if not several.has_ended(here / case.name)]
         if len(pending) < len(cases):
@@ -64,13 +64,6 @@ def compare(
         outcomes = [results.read(case, here / case.name, failures.get(case.name)) for case in cases]
         _report(outcomes, comparison, here, figures)
         return int(any(outcome.faults for outcome in outcomes))
-
-
-def _claimed(out: Path | None, first: Case) -> AbstractContextManager[Path]:
-    """Holds the folder of this comparison, or makes it; case folders have locks of their own."""
-    if out is None:
-        return claims.new(claims.automatic(f"compare-{Path(first.config.data.dataset).stem}"))
-    return claims.held(out) if (out / FILE).is_file() else claims.new([out])
 
 
 def _check_same(cases: Sequence[Case], here: Path) -> None:

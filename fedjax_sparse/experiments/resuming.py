@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from fedjax_sparse.config import comparison
+from fedjax_sparse.config import comparison, sweep
 from fedjax_sparse.config import run_config as configs
 from fedjax_sparse.config.cluster import ALONE, Cluster
 from fedjax_sparse.devices import meshes
@@ -49,9 +49,10 @@ def resume(
             were removed, all of its seeds have diverged, or it cannot be made longer.
         RunError: No checkpoint can be read.
     """
-    if (out / comparison.FILE).is_file():
-        again = f"fedjax-sparse compare --config {out / comparison.FILE} --out {out}"
-        raise UsageError(f"{out} holds a comparison: go on with {again}")
+    for command_of, file in {"compare": comparison.FILE, "sweep": sweep.FILE}.items():
+        if (out / file).is_file():
+            again = f"fedjax-sparse {command_of} --config {out / file} --out {out}"
+            raise UsageError(f"{out} holds a {Path(file).stem}: go on with {again}")
     if (whole := run_folder.run_of_seed(out)) is not None:
         raise UsageError(f"{out} is one of several seeds that run together: resume {whole}")
     config = configs.from_toml_dict(run_folder.open_run(out)[0])

@@ -49,7 +49,7 @@ def run_all(configs: Mapping[str, RunConfig], here: Path, command: Sequence[str]
         try:
             code = _run(config, here / name, command, _audience(configs, number))
         except Exception as error:  # whatever it is, the others go on
-            failures[name] = " ".join(f"{_kind(error)}{error}".split())
+            failures[name] = in_words(error)
             say(f"{name} failed: {failures[name]}")
             continue
         if code in interrupts.EXIT_CODES.values():
@@ -84,5 +84,7 @@ def _audience(configs: Mapping[str, RunConfig], number: int) -> Audience:
     return Audience(lambda rounds, done: show(done=before + done), report)
 
 
-def _kind(error: Exception) -> str:
-    return "" if isinstance(error, UsageError | RunError) else f"{type(error).__name__}: "
+def in_words(error: Exception) -> str:
+    """What went wrong, in one line; of what nobody expected, the kind too."""
+    kind = "" if isinstance(error, UsageError | RunError) else f"{type(error).__name__}: "
+    return " ".join(f"{kind}{error}".split())

@@ -57,6 +57,22 @@ def automatic(what: str) -> Iterator[Path]:
         yield first.with_name(f"{first.name}-{number}")
 
 
+def of_several(out: Path | None, marker: str, what: str) -> contextlib.AbstractContextManager[Path]:
+    """Holds the folder of several runs, in which they go on, or makes it; folders of runs have locks of their own.
+
+    Args:
+        out: The folder; None for a new one under runs/.
+        marker: The file by which a folder of that kind is known.
+        what: What a new one is called.
+
+    Raises:
+        UsageError: The folder holds something else or is in use.
+    """
+    if out is None:
+        return new(automatic(what))
+    return held(out) if (out / marker).is_file() else new([out])
+
+
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[Path]:
     """Holds a folder, so that no other process writes there.

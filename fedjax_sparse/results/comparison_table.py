@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -252,7 +252,8 @@ def cells(lines: Sequence[Row], comparison: Comparison, score: str) -> tuple[lis
     for line in lines:
         own = [line.algorithm, "" if line.sparsity is None else str(line.sparsity), str(line.seeds)]
         own += [_cell(name, number, accuracy) for name, number in line.measures.items()]
-        own += [_score(line.difference, accuracy, "+") if line.difference else ""] if differences else []
+        difference = tables.estimated(line.difference, percent=accuracy, sign="+") if line.difference else ""
+        own += [difference] if differences else []
         body.append([*own, line.note])
     what = "Test accuracy in %" if accuracy else "Test loss"
     of_reference = f"; differences in the mean of last {comparison.last}, seed by seed" if differences else ""
@@ -263,8 +264,7 @@ def markdown(lines: Sequence[Row], comparison: Comparison, score: str) -> str:
     """The table as Markdown, with a line on what its numbers are."""
     header, body, caption = cells(lines, comparison, score)
     escaped = [[cell.replace("|", "\\|") for cell in line] for line in body]
-    text = [_line(header), _line(["---"] * len(header)), *map(_line, escaped)]
-    return "\n".join([*text, "", caption, ""])
+    return "\n".join([*tables.markdown(header, escaped), "", caption, ""])
 
 
 def _with_differences(lines: Sequence[Row]) -> bool:
@@ -278,20 +278,8 @@ def _target(comparison: Comparison, accuracy: bool) -> str:
 
 def _cell(name: str, number: Estimate, accuracy: bool) -> str:
     if name.startswith("score"):
-        return _score(number, accuracy)
+        return tables.estimated(number, percent=accuracy)
     if np.isnan(number.mean):
         return ""
     (unit,) = (cost.unit for cost in COSTS if name in (cost.column, cost.to_target))
     return units.human_time(number.mean) if unit == "s" else tables.si(number.mean, unit)
-
-
-def _score(number: Estimate, accuracy: bool, sign: str = "") -> str:
-    scale, digits = (100, 2) if accuracy else (1, 4)
-    if np.isnan(number.mean):
-        return ""
-    margin = "" if np.isnan(number.margin) else f" ± {scale * number.margin:.{digits}f}"
-    return f"{scale * number.mean:{sign}.{digits}f}{margin}"
-
-
-def _line(cells: Sequence[Any]) -> str:
-    return f"| {' | '.join(cells)} |"

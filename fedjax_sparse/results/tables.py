@@ -14,6 +14,7 @@ import numpy as np
 from fedjax_sparse.costs.units import human_time
 from fedjax_sparse.results import naming
 from fedjax_sparse.results.reading import ACCURACY, CLIENT_ACCURACY, LOSS, Run
+from fedjax_sparse.results.statistics import Estimate
 
 
 class Summary(NamedTuple):
@@ -179,6 +180,26 @@ def _score(values: np.ndarray, accuracy: bool) -> str:
         return "-"
     spread = f" ± {scale * _std(values):.{digits}f}" if len(values) > 1 else ""
     return f"{scale * values.mean():.{digits}f}{spread}"
+
+
+def estimated(number: Estimate, *, percent: bool, sign: str = "") -> str:
+    """A score, in percent or as a plain number, with its margin where there is one; empty where it is NaN.
+
+    Args:
+        number: The score.
+        percent: Whether it is an accuracy.
+        sign: `+` for differences.
+    """
+    scale, digits = (100, 2) if percent else (1, 4)
+    if np.isnan(number.mean):
+        return ""
+    margin = "" if np.isnan(number.margin) else f" ± {scale * number.margin:.{digits}f}"
+    return f"{scale * number.mean:{sign}.{digits}f}{margin}"
+
+
+def markdown(header: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table."""
+    return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *body)]
 
 
 def si(value: float, unit: str) -> str:

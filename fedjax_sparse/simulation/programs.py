@@ -187,6 +187,30 @@ def compile_program(algorithm: Algorithm, setting: Setting, seeds: int = 1) -> P
     return _compile(algorithm, setting, make_store(algorithm, setting), seeds)
 
 
+def start_by_numbers(begun: Callable[[Any], Algorithm], setting: Setting, runs: int) -> Any:
+    """What `Program.start` is, with each run's own numbers as a third argument; client states lie on the device.
+
+    Args:
+        begun: One run's numbers, traced -> the algorithm that begins with them.
+        setting: Where they run.
+        runs: How many, K.
+    """
+
+    def start(population: Any, seed: Any, numbers: Any) -> tuple[RunState, Any]:
+        algorithm = begun(numbers)
+        return _start(algorithm, setting.model.init, make_store(algorithm, setting), population, seed)
+
+    shared, state = _places(setting)
+    return _jit(_over_seeds(start, runs, (None, 0, 0)), in_shardings=shared, out_shardings=(state, shared))
+
+
+def _places(setting: Setting) -> tuple[Any, RunState]:
+    """Where lies what all devices have, and where a state."""
+    shared = meshes.everywhere(setting.mesh)
+    clients = meshes.by_client(setting.mesh) if setting.state_store == "device" else shared
+    return shared, RunState(shared, clients)
+
+
 def _jit(function: Callable, **options: Any) -> Any:
     return jax.jit(function, compiler_options=dict(platforms.current().compiler_options), **options)
 
@@ -196,12 +220,8 @@ def _compile(algorithm: Algorithm, setting: Setting, store: StateStore, seeds: i
     start = functools.partial(_start, algorithm, setting.model.init, store)
     block = functools.partial(_block, algorithm, store)
     objective = evaluation.make_objective(setting.model, setting.preprocess)
-    assess = functools.partial(
-        _assess, algorithm, store, evaluation.shared_by(evaluate, setting.mesh), objective
-    )
-    shared = meshes.everywhere(setting.mesh)
-    clients = meshes.by_client(setting.mesh) if setting.state_store == "device" else shared
-    state = RunState(shared, clients)
+    assess = functools.partial(_assess, algorithm, store, evaluate, objective)
+    shared, state = _places(setting)
     assess_clients = None
     if algorithm.personal or setting.tuned_accuracy:
         one_by_one = client_evaluation.make_evaluate_clients(

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -133,31 +133,22 @@ def make_setting(
     sizes = np.asarray(population.count)
     sampler = make_sampler(cohorts, sizes)
     mesh = meshes.make_mesh(meshes.choose(machine.devices, cohorts.places(len(sizes))))
-    devices = 1 if mesh is None else mesh.size
-    chunk = choose_chunk(machine.chunk, sampler.capacity, devices)
+    chunk = choose_chunk(machine.chunk, sampler.capacity, 1 if mesh is None else mesh.size)
     plan = make_plan(training, sizes)
-    optimizer = make_client_optimizer(training)
-    rate = rate_by_round(training.client_lr, training.lr_schedule, training.rounds)
-    within = factors(training.epoch_lr_schedule, plan.passes, "--epoch-lr-schedule")
     variables = jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)))
     dtype = jax.tree.leaves(variables.params)[0].dtype
     preprocess = transforms.Preprocess(dataset.mean, dataset.std, dtype, dataset.augment)
-    test = evaluation.batched(
-        dataset.x_test, dataset.y_test, min(EVAL_BATCH, -(-len(dataset.x_test) // devices))
-    )
+    test = evaluation.batched(dataset.x_test, dataset.y_test, EVAL_BATCH)
     evaluate = evaluation.make_evaluate(model, preprocess)
     federation = Federation(
         loss=make_loss(model, preprocess),
         loss_of=functools.partial(make_loss, model, preprocess),
         correct=model.correct,
-        train=local_training.local_sgd(optimizer, rate, plan, within),
-        client_optimizer=optimizer,
         task=dataset.task,
         test_loss=lambda variables: evaluate(variables, test)[0].loss,
         plan=plan,
-        client_rate=rate,
         over_clients=make_over_clients(chunk, mesh),
-        server_optimizer=make_server_optimizer(server),
+        **_optimizers(training, server, plan),
         params=variables.params,
         kinds=model.kinds,
         uses=model.uses,
@@ -179,6 +170,24 @@ def with_chunk(setting: Setting, chunk: int) -> Setting:
     """The same setting, with `chunk` clients vmapped together; algorithms are to be built anew from its federation."""
     federation = setting.federation._replace(over_clients=make_over_clients(chunk, setting.mesh))
     return setting._replace(federation=federation, chunk=chunk)
+
+
+def with_optimizers(federation: Federation, training: Training, server: Server) -> Federation:
+    """The same federation, with the numbers of other optimisers, which may be traced; the local work is as it was."""
+    return federation._replace(**_optimizers(training, server, federation.plan))
+
+
+def _optimizers(training: Training, server: Server, plan: Plan) -> dict[str, Any]:
+    """What of a federation follows from the numbers of the clients' and the server's optimiser."""
+    optimizer = make_client_optimizer(training)
+    rate = rate_by_round(training.client_lr, training.lr_schedule, training.rounds)
+    within = factors(training.epoch_lr_schedule, plan.passes, "--epoch-lr-schedule")
+    return {
+        "train": local_training.local_sgd(optimizer, rate, plan, within),
+        "client_optimizer": optimizer,
+        "client_rate": rate,
+        "server_optimizer": make_server_optimizer(server),
+    }
 
 
 def make_sampler(cohorts: Cohorts, sizes: np.ndarray) -> Sampler:

@@ -72,3 +72,54 @@ def test_a_wrong_request_is_refused_in_one_line(args, words, capsys):
 def test_an_error_in_the_file_names_it(file, capsys):
     assert main(["compare", "flare", "--config", file]) == 2
     assert "unknown algorithm of [algorithm.NAME] 'sparsyfed'" in capsys.readouterr().err
+
+
+WINNERS = """
+[sweep]
+algorithms = ["fedavg", "sparsyfed"]
+[grid]
+client_lr = [0.1, 0.5]
+[partition]
+partition = "shards"
+[algorithm.fedavg]
+client_lr = 0.5
+[algorithm.sparsyfed]
+client_lr = 0.1
+"""
+
+
+@pytest.fixture
+def winners(tmp_path):
+    path = tmp_path / "winners.toml"
+    path.write_text(WINNERS)
+    return str(path)
+
+
+def test_winners_of_a_sweep_are_what_algorithms_have_apart(file, winners):
+    asked, _, _ = comparing.request(["--config", file, "--tuned", winners, "--partition", "shards"])
+    assert asked.own == {"fedavg": {"client_lr": 0.5}, "sparsyfed": {"client_lr": 0.25}}  # the file's wins
+
+
+def test_a_file_may_name_the_winners(tmp_path, winners):
+    path = tmp_path / "tuned.toml"
+    path.write_text(f'[comparison]\nalgorithms = ["fedavg"]\ntuned = "{winners}"\n')
+    asked, _, _ = comparing.request(["--config", str(path)])
+    assert asked.own == {"fedavg": {"client_lr": 0.5}}
+
+
+def test_it_is_said_where_winners_were_tuned_for_something_else_or_win_over_a_flag(winners, capsys):
+    comparing.request(["fedavg", "--tuned", winners, "--client-lr", "0.3"])
+    said = capsys.readouterr().err
+    assert "--client-lr has no effect on fedavg, which has client_lr = 0.5" in said
+    assert "was tuned with partition = shards, and this has partition = iid" in said
+
+
+def test_an_algorithm_without_a_winner_is_refused(winners, capsys):
+    assert main(["compare", "fedavg", "flare", "--tuned", winners]) == 2
+    words = f"{winners} has no winner for flare; tune it (fedjax-sparse sweep flare ...)"
+    assert words in capsys.readouterr().err
+
+
+def test_a_file_that_has_no_winners_is_refused(file, capsys):
+    assert main(["compare", "fedavg", "--tuned", file]) == 2
+    assert f"{file}: this is no winners.toml of a sweep" in capsys.readouterr().err

@@ -1,6 +1,10 @@
 """Whole comparisons through the command line: stopped, called again, failing, refused."""
 
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -75,6 +79,21 @@ def test_stopped_halfway_and_called_again_gives_the_identical_table(whole, tmp_p
         assert compared(out, "--no-figures") == 130
     assert [run_folder.has_ended(out / case) for case in CASES] == [True, False]
     assert not (out / "table.md").exists()
+    assert compared(out, "--no-figures") == 0
+    assert tables(out) == tables(whole)
+
+
+@pytest.mark.slow
+def test_killed_halfway_and_called_again_gives_the_identical_table(whole, tmp_path):
+    out = tmp_path / "killed"
+    flags = [*FLAGS, "--no-figures", "--out", str(out)]
+    command = [sys.executable, "-m", "fedjax_sparse", "compare", "fedavg", "fedsparsify-global", *flags]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        while child.poll() is None and not (out / CASES[1]).is_dir():
+            time.sleep(0.05)
+        child.kill()
+    assert child.returncode == -signal.SIGKILL
+    assert [compare._has_ended(out / case) for case in CASES] == [True, False]
     assert compared(out, "--no-figures") == 0
     assert tables(out) == tables(whole)
 
