@@ -1,4 +1,4 @@
-"""The command line: `fedjax-sparse run | resume | compare | sweep | plot | report | export | list | cite | prepare`.
+"""The command line: `fedjax-sparse COMMAND ...`; `COMMANDS` are all that there are.
 
 Names and flags are resolved without JAX, which is imported only once a request has been found good.
 """
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from fedjax_sparse import __version__, errors
-from fedjax_sparse.cli import comparing, exporting, flags, listing, reporting, sweeping
+from fedjax_sparse.cli import comparing, exporting, flags, listing, partitions, reporting, sweeping
 from fedjax_sparse.cli.common import PROG, arguments, at_the_door, introduced, note, run_sections, value_of
 from fedjax_sparse.cli.flags import Section
 from fedjax_sparse.config import idle, registry, run_config
@@ -302,6 +302,7 @@ COMMANDS = {
     ),
     "list": Command("list algorithms|datasets|models|partitions|networks", "what there is by name", _list),
     "cite": Command("cite RUN", "print the BibTeX of what was run", _cite),
+    "partition": Command("partition [flags]", "draw which client would hold what", partitions.partition),
     "prepare": Command(
         "prepare DATASET --out FOLDER", "write a tensorflow-datasets folder from raw files", _prepare
     ),

@@ -14,7 +14,7 @@ from fedjax_sparse.clients import state_store
 from fedjax_sparse.config import network_files, registry
 from fedjax_sparse.config import run_config as configs
 from fedjax_sparse.config.run_config import RunConfig
-from fedjax_sparse.config.sections import Data
+from fedjax_sparse.config.sections import Data, Partition
 from fedjax_sparse.data import client_test, datasets, subsets
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.columns import Roles
@@ -48,6 +48,14 @@ class Experiment(NamedTuple):
     holdings: np.ndarray
 
 
+class Dealt(NamedTuple):
+    """A data set, its clients, and `holdings` as in `Experiment`."""
+
+    dataset: Dataset
+    population: Population
+    holdings: np.ndarray
+
+
 class Ready(NamedTuple):
     """An experiment whose rounds and evaluation are compiled, and the memory that they need."""
 
@@ -78,11 +86,9 @@ def build(
     # What is not there is refused before data are loaded.
     meshes.choose(config.machine.devices, 1)
     network = None if config.run.network is None else network_files.load(config.run.network)
-    dataset = split(_as_configured(_load(config.data), config.data))
-    population = make_population(dataset, config.partition)
+    dataset, population, holdings = dealt(config.data, config.partition, split)
     clients = len(population.count)
     config = configs.changed(config, model=_model_name(config.data, dataset), clients=clients)
-    holdings = _holdings(population, dataset)
     model = _model(config.data, dataset)
     if initial is not None:
         model = starting_from(model, initial, f"--init = {config.data.init}")
@@ -110,6 +116,17 @@ def build(
     )
     chosen = configs.changed(config, chunk=setting.chunk, devices=setting.devices)
     return Experiment(chosen, algorithm, setting, holdings)
+
+
+def dealt(data: Data, partition: Partition, split: Callable[[Dataset], Dataset] = as_it_is) -> Dealt:
+    """Loads the data and deals the training examples to clients; `split` as of `build`.
+
+    Raises:
+        UsageError: The data set or the partition cannot be had as configured.
+    """
+    dataset = split(_as_configured(_load(data), data))
+    population = make_population(dataset, partition)
+    return Dealt(dataset, population, _holdings(population, dataset))
 
 
 def prepare(experiment: Experiment, chunk: int | Literal["auto"]) -> Ready:

@@ -6,9 +6,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 
 from fedjax_sparse import trees
 from fedjax_sparse.data.population import Population
+from fedjax_sparse.devices.meshes import AXIS
 from fedjax_sparse.models.model import Model
 from fedjax_sparse.types import Variables
 
@@ -178,6 +180,34 @@ def make_evaluate(model: Model, preprocess: Callable, classes: int | None = None
         return jax.lax.scan(add_batch, start, (test.x, test.y, test.mask))
 
     return evaluate
+
+
+def shared_by(evaluate: Evaluate, mesh: Mesh | None) -> Evaluate:
+    """The same, each device of the mesh testing its part of the batches; one psum brings the sums together."""
+    if mesh is None:
+        return evaluate
+    everywhere, spread = PartitionSpec(), PartitionSpec(AXIS)
+
+    def local(variables: Variables, x: Array, y: Array, mask: Array) -> tuple[Scores, Answers]:
+        scores, answers = evaluate(variables, TestSet(x, y, mask))
+        return jax.lax.psum(scores, AXIS), answers
+
+    spread_out = jax.shard_map(
+        local,
+        mesh=mesh,
+        in_specs=(everywhere, spread, spread, spread),
+        out_specs=(everywhere, spread),
+        check_vma=False,  # as where clients train, see `executor`
+    )
+
+    def evaluate_shared(variables: Variables, test: TestSet) -> tuple[Scores, Answers]:
+        batches = test.mask.shape[0]
+        extra = -batches % mesh.size
+        rows = (jnp.pad(leaf, ((0, extra), *((0, 0),) * (leaf.ndim - 1))) for leaf in test[:3])
+        scores, answers = spread_out(variables, *rows)
+        return scores, jax.tree.map(lambda leaf: leaf[:batches], answers)
+
+    return evaluate_shared
 
 
 def confusions(outputs: jax.Array, y: jax.Array, mask: jax.Array, classes: int) -> jax.Array:

@@ -194,11 +194,11 @@ class Accountant:
         )
         sparse, dense = prices.flops_per_client(metrics.work, self._uses, self._input_grad, self._sizes)
         exact = (sum(counts.flat) for counts in (up, down, sparse, dense))
-        values = sent_values(metrics.up) + sent_values(metrics.down)
+        totals = Totals(*exact, values=sent_values(metrics.up) + sent_values(metrics.down))
         if self._links is None:
-            return Totals(*exact, values=values)
+            return totals
         done = sparse if self._links.skips_zeros else dense
-        return Totals(*exact, self._links.seconds(ids, up, down, done), values)
+        return dataclasses.replace(totals, simulated_seconds=self._links.seconds(ids, up, down, done))
 
     def _row(self, ledger: Ledger, of_round: dict[str, Any], assessment: Any, t: int) -> dict[str, Any]:
         totals = ledger.totals

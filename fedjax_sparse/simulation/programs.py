@@ -220,7 +220,9 @@ def _compile(algorithm: Algorithm, setting: Setting, store: StateStore, seeds: i
     start = functools.partial(_start, algorithm, setting.model.init, store)
     block = functools.partial(_block, algorithm, store)
     objective = evaluation.make_objective(setting.model, setting.preprocess)
-    assess = functools.partial(_assess, algorithm, store, evaluate, objective)
+    assess = functools.partial(
+        _assess, algorithm, store, evaluation.shared_by(evaluate, setting.mesh), objective
+    )
     shared, state = _places(setting)
     assess_clients = None
     if algorithm.personal or setting.tuned_accuracy:

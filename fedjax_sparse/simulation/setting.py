@@ -133,12 +133,15 @@ def make_setting(
     sizes = np.asarray(population.count)
     sampler = make_sampler(cohorts, sizes)
     mesh = meshes.make_mesh(meshes.choose(machine.devices, cohorts.places(len(sizes))))
-    chunk = choose_chunk(machine.chunk, sampler.capacity, 1 if mesh is None else mesh.size)
+    devices = 1 if mesh is None else mesh.size
+    chunk = choose_chunk(machine.chunk, sampler.capacity, devices)
     plan = make_plan(training, sizes)
     variables = jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)))
     dtype = jax.tree.leaves(variables.params)[0].dtype
     preprocess = transforms.Preprocess(dataset.mean, dataset.std, dtype, dataset.augment)
-    test = evaluation.batched(dataset.x_test, dataset.y_test, EVAL_BATCH)
+    test = evaluation.batched(
+        dataset.x_test, dataset.y_test, min(EVAL_BATCH, -(-len(dataset.x_test) // devices))
+    )
     evaluate = evaluation.make_evaluate(model, preprocess)
     federation = Federation(
         loss=make_loss(model, preprocess),

@@ -140,7 +140,7 @@ def test_every_command_has_help(command, capsys):
         ("rn", "unknown command 'rn'; did you mean 'run'?"),
         (
             "import",
-            "unknown command 'import' (allowed: cite, compare, export, list, plot, prepare, report, resume, run",
+            "unknown command 'import' (allowed: cite, compare, export, list, partition, plot, prepare, report, resume",
         ),
         ("export RUN --format pickle", "invalid choice 'pickle' for argument '--format'. Expected one of"),
         (

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from fedjax_sparse.devices import meshes
 from fedjax_sparse.simulation import evaluation, summaries
 from tests import toy
 
@@ -42,6 +43,18 @@ def test_clients_are_tested_on_their_own_rows(batch_size):
     right = np.asarray(predicted == y)
     found = evaluation.on_own(answers, jnp.asarray(own))
     np.testing.assert_allclose(found, [right[:3].mean(), right[[9, 5]].mean(), np.nan])
+
+
+@pytest.mark.parametrize(("batch_size", "devices"), [(64, 2), (2, 4)])
+def test_devices_share_the_batches(batch_size, devices):
+    """One batch on two devices, and five on four: what fills them up is nobody's prediction."""
+    data, setting = toy.dataset(), toy.setting()
+    variables = setting.model.init(jax.random.key(0))
+    alone = evaluation.make_evaluate(setting.model, setting.preprocess, 3)
+    shared = evaluation.shared_by(alone, meshes.make_mesh(devices))
+    test = evaluation.batched(data.x_test, data.y_test, batch_size)
+    toy.leaves_close(jax.jit(shared)(variables, test), jax.jit(alone)(variables, test))
+    assert evaluation.shared_by(alone, None) is alone
 
 
 def test_measures_of_classes_are_those_of_scikit_learn():
