@@ -20,6 +20,13 @@ class Variables(NamedTuple):
     stats: PyTree = ()
 
 
+class Product(NamedTuple):
+    """A matrix [I, O] that is not made: left [R, I] transposed times right [R, O]. A sum of several is one product."""
+
+    left: jax.Array
+    right: jax.Array
+
+
 class Pool(NamedTuple):
     """Every training example once: `x[M, ...]` (uint8 where it can be) and `y[M, ...]`."""
 
@@ -199,6 +206,8 @@ class Federation(NamedTuple):
             (variables, batch) -> (loss, new stats, gradients); `project` maps params to params after each step;
             `steps` = (first, end) restricts or extends the plan's local steps; `moments` is an optimiser state to
             go on from.
+        make_steps: (loss) -> local SGD on it whose result is only summed, see `fedjax_sparse.clients.steps.Steps`: what
+            averaging rounds use where nothing but SGD moves the weights.
         client_optimizer: Learning rate -> the optax transformation of local SGD.
         task: Of the data: "classification", "regression" or "text".
         test_loss: Variables -> f[], the mean loss on the test set; for parity with code that looks at it alone.
@@ -222,6 +231,7 @@ class Federation(NamedTuple):
     loss_of: Callable[..., Callable[..., tuple[jax.Array, PyTree]]]
     correct: Callable[[jax.Array, jax.Array], jax.Array] | None
     train: Callable[..., Trained]
+    make_steps: Callable[..., Any]
     client_optimizer: Callable[[jax.Array | float], optax.GradientTransformation]
     task: Literal["classification", "regression", "text"]
     test_loss: Callable[[Variables], jax.Array]

@@ -8,7 +8,7 @@ from fedjax_sparse.clients.proximal import pulled_to
 from fedjax_sparse.config.cards.ditto import Ditto
 from fedjax_sparse.costs.counts import Report, training_work
 from fedjax_sparse.rounds.averaging import averaging_round
-from fedjax_sparse.server.optimizer import Server, weighted_step
+from fedjax_sparse.server.optimizer import Server
 from fedjax_sparse.types import Algorithm, Federation
 
 
@@ -39,6 +39,7 @@ def ditto(federation: Federation, hyper: Ditto) -> Algorithm:
     """
     gradient = make_gradient(federation.loss)
     optimizer, plan = federation.server_optimizer, federation.plan
+    steps = federation.make_steps(federation.loss)
     live = jnp.asarray(trees.sizes(federation.params), jnp.int32)
 
     def init(variables, key):
@@ -58,15 +59,14 @@ def ditto(federation: Federation, hyper: Ditto) -> Algorithm:
         by_gradient = hyper.pull == "in-gradient"
         pulled = pulled_to(gradient, received, hyper.lam) if by_gradient else gradient
         first = plan.total_steps(client.count)
-        steps = first, first + hyper.personal_epochs * plan.steps_per_pass(client.count)
-        return federation.train(pulled, own, client, t, key, identity if by_gradient else towards, steps)
+        further = first, first + hyper.personal_epochs * plan.steps_per_pass(client.count)
+        return federation.train(pulled, own, client, t, key, identity if by_gradient else towards, further)
 
     def work(shared, own, client, key):
         server, t = shared
-        trained = federation.train(gradient, server.variables, client, t, key)
+        step, trained = steps.take(federation.train, server.variables, client, t, key)
         personal = train_personal(own, server.variables.params, client, t, key)
         both = in_sequence(trained, personal)
-        step = weighted_step(trained.variables, server.variables, client.weight)
         return step, personal.variables, Report(both.loss, training_work(both, live))
 
     def model(server, own):
@@ -77,7 +77,7 @@ def ditto(federation: Federation, hyper: Ditto) -> Algorithm:
         init,
         init_client,
         None,
-        averaging_round(federation, work),
+        averaging_round(federation, steps, work),
         model,
         lambda server: server.variables,
         personal=True,

@@ -4,14 +4,13 @@ import jax.numpy as jnp
 import optax
 
 from fedjax_sparse import trees
-from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.clients.proximal import proximal_training
 from fedjax_sparse.clients.state_store import no_client_state
 from fedjax_sparse.config.cards.fedavg import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedProx, FedYogi
 from fedjax_sparse.costs.counts import Report, training_work
 from fedjax_sparse.rounds.averaging import averaging_round
 from fedjax_sparse.server import fedopt
-from fedjax_sparse.server.optimizer import Server, weighted_step
+from fedjax_sparse.server.optimizer import Server
 from fedjax_sparse.types import Algorithm, Federation
 
 
@@ -31,8 +30,8 @@ def fedavg(federation: Federation, hyper: FedAvg) -> Algorithm:
         Reddi et al., Adaptive Federated Optimization (arXiv 2003.00295).
     """
     del hyper  # FedAvg has no hyper-parameters of its own
-    gradient = make_gradient(federation.loss)
     optimizer = federation.server_optimizer
+    steps = federation.make_steps(federation.loss)
     live = jnp.asarray(trees.sizes(federation.params), jnp.int32)
 
     def init(variables, key):
@@ -41,15 +40,14 @@ def fedavg(federation: Federation, hyper: FedAvg) -> Algorithm:
 
     def work(shared, client_state, client, key):
         server, t = shared
-        trained = federation.train(gradient, server.variables, client, t, key)
-        step = weighted_step(trained.variables, server.variables, client.weight)
+        step, trained = steps.take(federation.train, server.variables, client, t, key)
         return step, client_state, Report(trained.loss, training_work(trained, live))
 
     def model(server, client_state):
         del client_state
         return server.variables
 
-    return Algorithm(init, no_client_state, None, averaging_round(federation, work), model)
+    return Algorithm(init, no_client_state, None, averaging_round(federation, steps, work), model)
 
 
 def fedprox(federation: Federation, hyper: FedProx) -> Algorithm:

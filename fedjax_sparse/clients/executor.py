@@ -14,7 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 from fedjax_sparse import trees
 from fedjax_sparse.devices.meshes import AXIS
 from fedjax_sparse.devices.tracing import traced
-from fedjax_sparse.types import Client, Cohort, PyTree
+from fedjax_sparse.types import Client, Cohort, Product, PyTree
 
 Work = Callable[[Any, PyTree, Client, jax.Array], tuple[PyTree, PyTree, PyTree]]
 OverClients = Callable[[Work, Any, PyTree, Cohort, jax.Array], tuple[PyTree, PyTree, PyTree]]
@@ -25,8 +25,9 @@ def make_over_clients(chunk: int | None = None, mesh: Mesh | None = None) -> Ove
 
     `work(shared, client_state, client, key) -> (sent, client_state, log)` is written for one client; its key
     depends on the client's id, never on its place in the cohort. Returned are the sum of `sent` over the clients
-    that are present, the new client states (absent clients keep theirs) and the logs (zero for absent clients),
-    both stacked along a leading axis C. Weighting is up to `work`, so that several sums may be weighted differently.
+    that are present (a `Product` among it is multiplied out), the new client states (absent clients keep theirs)
+    and the logs (zero for absent clients), both stacked along a leading axis C. Weighting is up to `work`, so that
+    several sums may be weighted differently.
 
     Args:
         chunk: Clients that are vmapped together, at least 1; None for the whole cohort (of each device).
@@ -103,7 +104,7 @@ def _in_chunks(one_client: Callable, rows: _Rows, width: int) -> tuple[PyTree, P
     """Sums what is sent in the carry of a scan over chunks of `width` clients."""
     places = rows.id.shape[0]
     # A vmap over one client would still turn its layers into batched ones, which are slower.
-    run = one_client if width == 1 else lambda chunk: _summed(jax.vmap(one_client)(chunk))
+    run = _one(one_client) if width == 1 else lambda chunk: _summed(jax.vmap(one_client)(chunk))
     if places == width > 1:
         return run(rows)
     if width > 1:
@@ -121,9 +122,31 @@ def _in_chunks(one_client: Callable, rows: _Rows, width: int) -> tuple[PyTree, P
     return total, *kept
 
 
+def _one(one_client: Callable) -> Callable:
+    """The same for a chunk of one client, whose sum is what it sends."""
+
+    def run(row: _Rows) -> tuple[PyTree, PyTree, PyTree]:
+        sent, states, log = one_client(row)
+        return _multiplied(sent, lambda leaf: leaf), states, log
+
+    return run
+
+
 def _summed(out: tuple[PyTree, PyTree, PyTree]) -> tuple[PyTree, PyTree, PyTree]:
     sent, states, log = out
-    return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0, dtype=leaf.dtype), sent), states, log
+    return _multiplied(sent, lambda leaf: jnp.sum(leaf, axis=0, dtype=leaf.dtype)), states, log
+
+
+def _multiplied(sent: PyTree, sum_of: Callable[[jax.Array], jax.Array]) -> PyTree:
+    """The sum over a chunk, in which a product is one over the rows of all its clients."""
+
+    def one(leaf):
+        if not isinstance(leaf, Product):
+            return sum_of(leaf)
+        left, right = (side.reshape(-1, side.shape[-1]) for side in leaf)
+        return left.T @ right
+
+    return jax.tree.map(one, sent, is_leaf=lambda node: isinstance(node, Product))
 
 
 def _sharded(on_one_device: Callable, mesh: Mesh) -> Callable:

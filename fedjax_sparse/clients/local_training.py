@@ -44,6 +44,13 @@ class Plan(NamedTuple):
             return self.epochs * self.steps_per_pass(count)
         return jnp.where(count > 0, self.steps, 0)
 
+    def most_steps(self, most: int) -> int:
+        """Local steps of the client that holds most, `most` examples."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return self.epochs * -(-most // self.batch_size)
+
 
 def make_gradient(loss: Callable[[Variables, Batch], tuple[jax.Array, PyTree]]) -> Gradient:
     """(variables, batch) -> (loss, new stats, gradient with respect to the parameters)."""

@@ -41,6 +41,8 @@ class Entry:
         follows_length: Whether its rounds depend on how many there are, so that a run cannot be made longer afterwards.
             None if that is not stated, which also forbids it.
         communicates: Whether anything is ever sent.
+        plain_sgd: Whether all that clients do is local SGD through `make_steps`, so that they may share wide
+            layers; a CPU then trains some of them at once.
         state: Where what it keeps from round to round lives. None if that is not stated.
         up: What a client sends in a round, in words. None if that is not stated.
         down: What a client is sent in a round, in words. None if that is not stated.
@@ -60,6 +62,7 @@ class Entry:
     unused: tuple[str, ...] = ()
     follows_length: bool | None = False
     communicates: bool = True
+    plain_sgd: bool = False
     state: Literal["server", "clients", "both"] | None = None
     up: str | None = None
     down: str | None = None

@@ -284,6 +284,11 @@ class Machine(Options):
     devices: int | Literal["auto"] = option(
         "auto", "devices that share a cohort; auto: all accelerators, one on CPU", allowed=AT_LEAST_ONE
     )
+    shared_weights: Literal["auto", "off"] = option(
+        "auto",
+        "auto: under plain local SGD clients share wide dense layers and keep a history of what moved them, which is "
+        "exact up to rounding and faster; off: each has its own",
+    )
     state_store: Literal["device", "host"] = option(
         "device",
         "where the states of clients lie between rounds; host is slower, and as large as main memory",

@@ -28,7 +28,13 @@ from fedjax_sparse.models.starting import starting_from
 from fedjax_sparse.simulation import evaluation, memory, programs
 from fedjax_sparse.simulation.memory import Estimate
 from fedjax_sparse.simulation.programs import Program
-from fedjax_sparse.simulation.setting import EVAL_BATCH, Setting, make_population, make_setting
+from fedjax_sparse.simulation.setting import (
+    EVAL_BATCH,
+    Setting,
+    make_population,
+    make_setting,
+    with_shared_chunk,
+)
 from fedjax_sparse.types import Algorithm, Federation, Variables
 
 
@@ -104,6 +110,8 @@ def build(
         encoding=config.run.encoding,
         network=network,
     )
+    if config.machine.chunk == "auto" and registry.entry(config.algorithm).plain_sgd:
+        setting = with_shared_chunk(setting)
     algorithm = _algorithm(config, setting.federation)
     setting = _as_tested(setting, config, dataset, holdings, own_models=algorithm.personal)
     on_host = setting.state_store == "host"

@@ -11,9 +11,10 @@ import optax
 from jax.sharding import Mesh
 
 from fedjax_sparse import errors, trees
-from fedjax_sparse.clients import local_training
+from fedjax_sparse.clients import local_training, shared_weights
 from fedjax_sparse.clients.executor import make_over_clients
 from fedjax_sparse.clients.local_training import Plan
+from fedjax_sparse.clients.steps import Steps, with_own_weights
 from fedjax_sparse.config.lr_schedule import factors
 from fedjax_sparse.config.sections import USUAL_CLIENTS, Cohorts, Machine, Partition, Run, Server, Training
 from fedjax_sparse.costs import networks
@@ -147,6 +148,7 @@ def make_setting(
         loss=make_loss(model, preprocess),
         loss_of=functools.partial(make_loss, model, preprocess),
         correct=model.correct,
+        make_steps=steps_of(model, variables.params, plan, int(sizes.max()), machine.shared_weights),
         task=dataset.task,
         test_loss=lambda variables: evaluate(variables, test)[0].loss,
         plan=plan,
@@ -193,6 +195,15 @@ def _optimizers(training: Training, server: Server, plan: Plan) -> dict[str, Any
     }
 
 
+def with_shared_chunk(setting: Setting) -> Setting:
+    """The same setting, with the chunk that suits clients of plain local SGD that share wide layers, where they do."""
+    shared = setting.federation.make_steps(setting.federation.loss).at_once
+    if shared == 1 or platforms.current().side_by_side:
+        return setting
+    share = -(-setting.sampler.capacity // setting.devices)
+    return with_chunk(setting, min(shared, share))
+
+
 def make_sampler(cohorts: Cohorts, sizes: np.ndarray) -> Sampler:
     """Draws cohorts of clients that hold `sizes` (i[N]) examples."""
     return sampling.make(
@@ -228,6 +239,25 @@ def make_plan(training: Training, sizes: np.ndarray) -> Plan:
         return Plan(batch_size, epochs, None, epochs)
     fewest_steps_in_a_pass = -(-int(sizes.min()) // batch_size)
     return Plan(batch_size, None, steps, -(-steps // fewest_steps_in_a_pass))
+
+
+def steps_of(
+    model: Model, params: PyTree, plan: Plan, most: int, shared: Literal["auto", "off"]
+) -> Callable[[Callable], Steps]:
+    """Loss -> local SGD whose result is summed: clients share wide layers where that pays, unless it is off.
+
+    Args:
+        model: Whose layers.
+        params: Of the model, shapes are enough.
+        plan: Of local training.
+        most: Examples of the client that holds most.
+        shared: `--shared-weights`.
+    """
+    steps = plan.most_steps(most)
+    wide = shared_weights.wide_layers(params, model.uses, steps * plan.batch_size) if shared == "auto" else {}
+    if not wide:
+        return with_own_weights
+    return functools.partial(shared_weights.with_shared_weights, wide=wide, plan=plan, steps=steps)
 
 
 def make_client_optimizer(training: Training) -> Callable[..., optax.GradientTransformation]:

@@ -85,6 +85,7 @@ ENTRIES = (
         state="server",
         up="the model",
         down="the model",
+        plain_sgd=True,
     ),
     Entry(
         name="fedprox",
@@ -96,6 +97,7 @@ ENTRIES = (
         state="server",
         up="the model",
         down="the model",
+        plain_sgd=True,
     ),
     Entry(
         name="fedavgm",
@@ -107,6 +109,7 @@ ENTRIES = (
         state="server",
         up="the model",
         down="the model",
+        plain_sgd=True,
         unused=SERVER_OPTIMIZER,
     ),
     Entry(
@@ -119,6 +122,7 @@ ENTRIES = (
         state="server",
         up="the model",
         down="the model",
+        plain_sgd=True,
         unused=SERVER_OPTIMIZER,
     ),
     Entry(
@@ -131,6 +135,7 @@ ENTRIES = (
         state="server",
         up="the model",
         down="the model",
+        plain_sgd=True,
         unused=SERVER_OPTIMIZER,
     ),
     Entry(
@@ -143,6 +148,7 @@ ENTRIES = (
         state="server",
         up="the model",
         down="the model",
+        plain_sgd=True,
         unused=SERVER_OPTIMIZER,
     ),
 )
