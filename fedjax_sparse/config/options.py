@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import math
 import sys
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fedjax_sparse import errors
@@ -81,12 +82,15 @@ class Options:
             object.__setattr__(self, declared.name, value)
 
 
-def declared_options(cls: type[Options]) -> Iterator[Option]:
+@functools.cache  # annotations are text, which Python compiles anew each time that it is asked
+def declared_options(cls: type[Options]) -> tuple[Option, ...]:
     """The declared options of a dataclass, in their order."""
     annotations = typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):
-        if "help" in field.metadata:
-            yield Option(field.name, annotations[field.name], field.default, **field.metadata)
+    return tuple(
+        Option(field.name, annotations[field.name], field.default, **field.metadata)
+        for field in dataclasses.fields(cls)
+        if "help" in field.metadata
+    )
 
 
 def checked(declared: Option, value: Any) -> Any:
