@@ -23,10 +23,21 @@ SETTINGS = Settings(
     FILES / "fedsparsify/fashion_mnist.toml",
 )
 SPARSITIES = {"smoke": [0.9], "cpu": [0.8, 0.9, 0.95, 0.99], "paper": [0.8, 0.85, 0.9, 0.95, 0.99]}
-CIFAR = {"scaling": "standard", "client_momentum": 0.75, "client_lr": 0.005}
-DOMAINS = {
+CIFAR_10 = {"dataset": "cifar10", "model": "cifar_cnn", "client_lr": 0.005, "client_momentum": 0.75}
+CIFAR_100 = {
+    "dataset": "cifar100",
+    "model": "vgg16:init=glorot",
+    "augment": True,
+    "rounds": 100,
+    "batch_size": 128,
+    "client_lr": 0.01,
+    "client_momentum": 0.9,
+    "client_nesterov": True,
+}
+DOMAINS = {  # classes of a client where clients differ, and what runs state
     "Fashion-MNIST": (2, {}),
-    "CIFAR-10": (5, {"dataset": "cifar10", "model": "cifar_cnn", **CIFAR}),
+    "CIFAR-10": (5, {"scaling": "standard", **CIFAR_10}),
+    "CIFAR-100": (50, {"scaling": "standard", **CIFAR_100}),
 }
 FEWER = {"dense": {"FedAvg": "fedavg"}, "sparse": SYSTEM | {"SNIP": "snip"}}  # what the smoke scale compiles
 
