@@ -1,4 +1,4 @@
-"""Pages of the site that repeat what the code says: algorithms, command line, Python. A hook of MkDocs."""
+"""Pages of the site that repeat what the code says: algorithms, command line, Python, notebooks. A hook of MkDocs."""
 
 import contextlib
 import inspect
@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import jupytext
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -17,11 +18,14 @@ from fedjax_sparse.config.entry import Entry
 from fedjax_sparse.config.options import Option, declared_options, type_name
 
 PACKAGE = Path(fedjax_sparse.__file__).parent
+NOTEBOOKS = sorted((PACKAGE.parent / "notebooks").glob("*.py"))
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages that are written here."""
-    for name, lines in {"algorithms": algorithms(), "command_line": command_line(), "api": api()}.items():
+    pages = {"algorithms": algorithms(), "command_line": command_line(), "api": api()}
+    pages |= {f"notebooks/{path.stem}": notebook(path) for path in NOTEBOOKS}
+    for name, lines in pages.items():
         files.append(File.generated(config, f"{name}.md", content="\n".join(lines) + "\n"))
     return files
 
@@ -71,6 +75,14 @@ def command_line() -> Iterator[str]:
     for name in commands.COMMANDS:
         asked = [name, "fedavg"] if name == "run" else [name]
         yield from ("", f"## {name}", "", *_printed(*asked, "--help"))
+
+
+def notebook(path: Path) -> Iterator[str]:
+    """A notebook's text and code; its outputs are not stored."""
+    for cell in jupytext.read(path).cells:
+        yield from ([cell.source] if cell.cell_type == "markdown" else ["```python", cell.source, "```"])
+        yield ""
+    yield f"This page is the notebook `notebooks/{path.name}`: `jupytext --to ipynb` opens it in Jupyter."
 
 
 def _printed(*args: str) -> Iterator[str]:

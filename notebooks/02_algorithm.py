@@ -46,9 +46,9 @@ class TopKSteps(Hyperparameters):
 
 
 # %% [markdown]
-# A round is $w \leftarrow w + \sum_i p_i\, \mathrm{TopK}(w_i - w)$, with $w_i$ what client $i$ makes of $w$ by local
-# SGD. `work` is what one client does; `over_clients` runs it for the cohort and adds up what is sent. Costs are
-# counts: how many values, and how many of them the receiver has to be told the place of.
+# A round is `w ← w + Σ p_i TopK(w_i − w)`, with `w_i` what client i makes of `w` by local SGD. `work` is one
+# client's part; `over_clients` runs it for the cohort and adds up what is sent. Costs are counts: how
+# many values, and how many of them the receiver has to be told the place of.
 
 
 # %%
