@@ -44,7 +44,7 @@ def algorithms() -> Iterator[str]:
         title, year = registry.paper(entry)
         facts = {
             "Paper": f"{title} ({year})",
-            "System": f"{entry.system}, {entry.role}",
+            "Belongs to": f"{entry.system}, a {entry.role} here",
             "State": entry.state,
             "Up": entry.up,
             "Down": entry.down,

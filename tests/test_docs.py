@@ -8,7 +8,8 @@ import pytest
 from fedjax_sparse.config import registry
 
 ROOT = Path(__file__).parents[1]
-GENERATED = {"algorithms.md", "command_line.md", "api.md"}  # pages of the site, see docs/generate.py
+# Pages of the site, see docs/generate.py.
+GENERATED = {"algorithms.md", "command_line.md", "api.md", "notebooks/01_quickstart.md"}
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
