@@ -44,6 +44,7 @@ def _main(reproductions: Sequence[Reproduction], about: str | None, args: Sequen
         help="smoke: seconds; cpu: minutes; paper: the paper's settings",
     )
     parser.add_argument("--out", type=Path, help="folder of figures and runs; by default runs/SCALE")
+    parser.add_argument("--no-run", action="store_true", help="draw what has been recorded, and run nothing")
     parser.add_argument("--data-dir", help="folder of data sets; by default FEDJAX_SPARSE_DATA")
     given = parser.parse_args(args)
     out = given.out or Path("runs") / given.scale
@@ -60,8 +61,9 @@ def _main(reproductions: Sequence[Reproduction], about: str | None, args: Sequen
     with introduced(f"{len(reproductions)} figures of {len(configs)} runs at scale {given.scale}"):
         from fedjax_sparse.experiments import several
 
+        wanted = {} if given.no_run else configs
         pending = {
-            name: config for name, config in configs.items() if not several.has_ended(out / RUNS / name)
+            name: config for name, config in wanted.items() if not several.has_ended(out / RUNS / name)
         }
         failures, stopped = several.run_all(pending, out / RUNS, command)
     if stopped is not None:

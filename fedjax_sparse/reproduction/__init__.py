@@ -39,8 +39,8 @@
         sys.exit(reproducing.main(REPRODUCTION, about=__doc__))
 
 `python scripts/NAME.py --scale smoke --out DIR` then runs what DIR/runs does not hold yet, resumes what was stopped,
-writes NAME.png, NAME.pdf and NAME.csv, and ends with the verdict. `scripts/reproduce.py` finds every script that has a
-`REPRODUCTION`, and needs no entry.
+writes NAME.png, NAME.pdf and NAME.csv, and ends with the verdict; with `--no-run` it draws what there is.
+`scripts/reproduce.py` finds every script that has a `REPRODUCTION`, and needs no entry.
 
 * **Runs are shared.** The folder of a run follows from its configuration (`Case.folder`): figures that ask for the
   same run have it once. Use `experiments/smoke.toml` at the smoke scale, with few further cases: each is compiled.

@@ -84,6 +84,14 @@ def test_a_script_draws_judges_and_runs_nothing_twice(tmp_path, monkeypatch, cap
     assert (capsys.readouterr().out, (tmp_path / f"{one.name}.csv").read_bytes()) == (first, numbers)
 
 
+def test_what_was_not_run_is_said_where_nothing_is_to_be_run(tmp_path, capsys):
+    assert (
+        reproducing.main(ALL["flare_accuracy"], args=["--scale", "cpu", "--no-run", "--out", str(tmp_path)])
+        == 1
+    )
+    assert "no run has recorded anything; dense: nothing was recorded" in capsys.readouterr().out
+
+
 def test_a_scale_that_there_is_not_is_refused(capsys):
     assert reproducing.main(ALL["sparsyfed_accuracy"], args=["--scale", "huge"]) == 2
     assert "invalid choice: 'huge'" in capsys.readouterr().err
