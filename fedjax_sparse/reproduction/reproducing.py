@@ -92,7 +92,7 @@ def report(reproduction: Reproduction, scale: Scale, results: Results, out: Path
         UsageError: The published numbers cannot be read, or the runs not be drawn.
     """
     if not results.found:
-        raise RunError(f"{reproduction.name}: no run has recorded anything; {'; '.join(results.missing)}")
+        raise RunError(f"no run has recorded anything; {'; '.join(results.missing)}")
     table = published.read(*reproduction.published) if reproduction.published else None
     picture = reproduction.picture(results)
     files = drawing.save(picture.draw, out / reproduction.name, drawing.KINDS)

@@ -70,7 +70,7 @@ def test_the_page_shows_what_agrees_what_does_not_and_why(report, tmp_path):
 
 
 def test_where_nothing_was_recorded_there_is_no_figure(report, tmp_path):
-    with pytest.raises(RunError, match="figure: no run has recorded anything; a: no data"):
+    with pytest.raises(RunError, match="no run has recorded anything; a: no data"):
         reproducing.report(report.reproduction, "cpu", Results([], ["a: no data"]), tmp_path)
     assert [*tmp_path.iterdir()] == []
 
