@@ -99,7 +99,9 @@ def save_model(
     params = [np.asarray(leaf) for leaf in jax.tree.leaves(model.variables.params)]
     size = sum(array.size for array in params)
     dense = sum(array.nbytes for array in _arrays(model.variables).values())
-    return Saved(file, len(content), size, size - sum(map(np.count_nonzero, params)), dense)
+    return Saved(
+        file, len(content), size, size - sum(int(np.count_nonzero(array)) for array in params), dense
+    )
 
 
 def load_model(file: str | Path) -> TrainedModel:
