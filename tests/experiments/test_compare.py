@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fedjax_sparse.cli.commands import main
-from fedjax_sparse.experiments import building, compare, loading, resuming, runs
+from fedjax_sparse.experiments import building, compare, loading, resuming, runs, several
 from fedjax_sparse.experiments.progress import Display
 from fedjax_sparse.records import run_folder
 
@@ -93,7 +93,7 @@ def test_killed_halfway_and_called_again_gives_the_identical_table(whole, tmp_pa
             time.sleep(0.05)
         child.kill()
     assert child.returncode == -signal.SIGKILL
-    assert [compare._has_ended(out / case) for case in CASES] == [True, False]
+    assert [several.has_ended(out / case) for case in CASES] == [True, False]
     assert compared(out, "--no-figures") == 0
     assert tables(out) == tables(whole)
 
