@@ -69,7 +69,8 @@ def sweep(asked: Sweep, settings: Mapping[str, Sequence[Trial]], out: Path | Non
         try:
             for name, own in pending.items():
                 if own:
-                    tried = _try_all(name, own, asked, tried, here, _display(pending, name), failures)
+                    tried, failure = _try_all(own, asked, tried, here, _display(pending, name))
+                    failures |= {name: failure} if failure else {}
         except StoppedError as stopped:
             say(f"go on with: fedjax-sparse sweep --config {here / FILE} --out {here}")
             return stopped.code
@@ -118,16 +119,10 @@ def _rounds(trial: Trial) -> int:
 
 
 def _try_all(
-    name: str,
-    own: Sequence[Trial],
-    asked: Sweep,
-    tried: Sequence[Tried],
-    here: Path,
-    shown: functools.partial,
-    failures: dict[str, str],
-) -> list[Tried]:
-    """Everything that has been tried once this algorithm's settings have been; why it failed goes to `failures`."""
-    tried, done = [*tried], 0
+    own: Sequence[Trial], asked: Sweep, tried: Sequence[Tried], here: Path, shown: functools.partial
+) -> tuple[list[Tried], str]:
+    """Everything that has been tried once this algorithm's settings have been, and why they failed, if they did."""
+    name, tried, done = own[0].algorithm, [*tried], 0
     seed = own[0].config.partition.partition_seed
     split = functools.partial(subsets.with_validation, share=asked.validation, seed=seed)
     try:
@@ -143,9 +138,9 @@ def _try_all(
     except StoppedError:
         raise
     except Exception as error:  # whatever it is, the other algorithms go on
-        failures[name] = in_words(error)
-        say(f"{name} failed: {failures[name]}")
-    return tried
+        say(f"{name} failed: {in_words(error)}")
+        return tried, in_words(error)
+    return tried, ""
 
 
 def _describe(name: str, batch: Batch, own: Sequence[Trial]) -> str:
