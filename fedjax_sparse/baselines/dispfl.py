@@ -1,5 +1,6 @@
 """DisPFL: without a server, clients average with random neighbours and train sparse models of their own."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.config.cards.dispfl import DisPFL
 from fedjax_sparse.costs.counts import Report, sparse_message, training_work
 from fedjax_sparse.rounds.client_masks import moving_masks
+from fedjax_sparse.rounds.part_averaging import part_sum
 from fedjax_sparse.server import aggregation
 from fedjax_sparse.sparsity import masks, regrow, topk
 from fedjax_sparse.types import Algorithm, Cohort, Declared, Federation, Metrics, PyTree, State, Variables
@@ -69,10 +71,10 @@ def dispfl(federation: Federation, hyper: DisPFL) -> Algorithm:
         mask = moving.draw(key)
         return Peer(masks.model_under(variables, mask), mask, mask)
 
-    def work(t, peer_and_heard, client, key):
-        peer, heard = peer_and_heard
+    def work(shared, peer_and_heard, client, key):
+        (peers, t), (peer, places) = shared, peer_and_heard
         train_key, grow_key = jax.random.split(key)
-        start = masks.model_under(heard, peer.mask)
+        start = masks.model_under(mean_of_heard(peers, places), peer.mask)
         trained = federation.train(
             gradient, start, client, t, train_key, lambda params: masks.apply(peer.mask, params)
         )
@@ -82,14 +84,14 @@ def dispfl(federation: Federation, hyper: DisPFL) -> Algorithm:
         )
         report = Report(trained.loss, training_work(trained, trees.count_nonzero(peer.mask)))
         ranking = regrow.ranking(scores, mask, grown, moving.everywhere)
-        return (), (Peer(trained.variables, peer.mask, mask), heard), (report, ranking)
+        return (), (Peer(trained.variables, peer.mask, mask), places), (report, ranking)
 
     def round_fn(state, cohort, t, key):
         draw_key, work_key = jax.random.split(key)
         heard = hearing(cohort, draw_key, hyper.neighbours, federation.population)
-        mean = mean_of_heard(state.client, heard)
+        places = jax.vmap(functools.partial(_places, hyper.neighbours))(heard)
         _, (peers, _), (report, ranking) = federation.over_clients(
-            work, t, (state.client, mean), cohort, work_key
+            work, (state.client, t), (state.client, places), cohort, work_key
         )
 
         def message(numbers, size, where):
@@ -126,21 +128,35 @@ def hearing(cohort: Cohort, key: jax.Array, neighbours: int, population: int) ->
     return drawn(jax.vmap(noise)(cohort.id), others) | jnp.eye(cohort.id.shape[0], dtype=bool)
 
 
-def mean_of_heard(peers: Peer, heard: jax.Array) -> Variables:
-    """For each client, entry by entry, the mean over whom it hears and who holds the entry, 0 where nobody does.
+def _places(neighbours: int, heard: jax.Array) -> jax.Array:
+    """i32[n]: the places of one client's neighbours and its own, from bool[C]; C beyond them."""
+    clients = heard.shape[0]
+    (places,) = jnp.nonzero(heard, size=min(neighbours, clients - 1) + 1, fill_value=clients)
+    return places.astype(jnp.int32)
+
+
+def mean_of_heard(peers: Peer, places: jax.Array) -> Variables:
+    """Entry by entry the mean over those heard who hold the entry, 0 where nobody does.
+
+    They are added one after the other, so that no array is larger than a model.
 
     Args:
         peers: Of the cohort, with a leading axis C.
-        heard: bool[C, C], listeners by rows.
+        places: i32[n], in the cohort, of those heard; C where they are fewer.
     """
+    clients = jax.tree.leaves(peers)[0].shape[0]
 
-    def total(leaf):
-        return jnp.tensordot(heard.astype(leaf.dtype), leaf, 1, precision="highest")
+    def part(j):
+        peer = jax.tree.map(lambda leaf: leaf[places[j]], peers)
+        return part_sum(peer.variables, peer.shared)
 
-    params, stats = peers.variables
-    holders = jax.tree.map(lambda mask, leaf: total(mask.astype(leaf.dtype)), peers.shared, params)
-    voices = jnp.sum(heard, axis=1)
+    def add(j, total):
+        heard = part(j)
+        return trees.add(total, trees.where(places[j] < clients, heard, trees.zeros_like(heard)))
+
+    total = jax.lax.fori_loop(0, places.size, add, trees.zeros_like(part(0)))
+    params, stats = total.variables
+    voices = jnp.sum(places < clients)
     return Variables(
-        aggregation.mean_over_holders(jax.tree.map(total, params), holders),
-        jax.tree.map(lambda leaf: total(leaf) / voices.reshape(-1, *(1,) * (leaf.ndim - 1)), stats),
+        aggregation.mean_over_holders(params, total.holders), jax.tree.map(lambda leaf: leaf / voices, stats)
     )
