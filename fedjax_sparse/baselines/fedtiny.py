@@ -1,13 +1,17 @@
 """FedTiny: the server moves the mask, by the mean gradient that clients send now and then."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fedjax_sparse import trees
+from fedjax_sparse.clients.local_training import over_own_batches
+from fedjax_sparse.clients.own_accuracy import own_mean
 from fedjax_sparse.config.cards.fedtiny import FedTiny
-from fedjax_sparse.costs.counts import Report, training_work
+from fedjax_sparse.costs.counts import Report, dense_message, no_work, sparse_message, training_work
 from fedjax_sparse.rounds.masked_averaging import under
 from fedjax_sparse.rounds.moving_mask import (
     Rule,
@@ -22,7 +26,7 @@ from fedjax_sparse.rounds.moving_mask import (
 from fedjax_sparse.server.aggregation import weighted_mean
 from fedjax_sparse.server.optimizer import server_step, weighted_step
 from fedjax_sparse.sparsity import masks, regrow, topk
-from fedjax_sparse.types import Algorithm, Declared, Federation
+from fedjax_sparse.types import Algorithm, Declared, Federation, Metrics, State
 
 
 def fedtiny(federation: Federation, hyper: FedTiny) -> Algorithm:
@@ -43,11 +47,19 @@ def fedtiny(federation: Federation, hyper: FedTiny) -> Algorithm:
     down to clients that do not know the mask; in rounds in which it moves, also a gradient of all kernels up, or k
     values with positions. The gradient counts as a pass over its batch under the mask.
 
+    Before round 1, with `candidates` C > 1, clients choose among C random masks. Of each one:
+
+        s_i = the statistics (BatchNorm) after one pass of client i over its data, in training mode, from w_0 under it
+        s   = sum_i p_i s_i;   F = mean_i loss of client i on its training data with s, in evaluation mode
+
+    and that of least F is the first mask. Counted are C masked models, then s, down; s_i and a loss up; two forward
+    passes of all examples for each candidate.
+
     Departures. This is FedPruning's `fedtinyclean`; its fuller port takes positions among what is outside the mask for
-    positions in the tensor, so that the wrong gradients survive, and is not restored. Nor are two parts of the paper:
-    the choice between candidate masks by batch-norm statistics (one candidate is what the port has by default, and
-    there candidates differ by seed alone, and statistics do not arrive), and moving one block of layers at a time, for
-    which there is no code.
+    positions in the tensor, so that the wrong gradients survive, and is not restored. Its candidates are draws of the
+    initial weights, and their running statistics do not arrive at the server: here they are masks, as in the paper
+    (there of different densities by layer), and they do. Clients count alike in F, as there. Left out is moving one
+    block of layers at a time, for which there is no code.
 
     References:
         Huang et al., Distributed Pruning Towards Tiny Neural Networks in Federated Learning (arXiv 2212.01977).
@@ -93,8 +105,72 @@ def fedtiny(federation: Federation, hyper: FedTiny) -> Algorithm:
         mask = jax.lax.cond(due(t) & jnp.any(cohort.present), moved, lambda: server.mask)
         return under(federation, server._replace(variables=variables, opt=opt), mask)
 
-    rule = Rule(functools.partial(random_mask, counts=counts, among=among), work, merge)
+    draw = functools.partial(random_mask, counts=counts, among=among)
+    chooses = hyper.candidates > 1
+    rule = Rule((lambda params, key: masks.ones(params)) if chooses else draw, work, merge)
     promise = Declared("server", "bounded", lambda t: kept, among)  # what has just grown is still zero
-    return averaging_under_a_moving_mask(
-        federation, rule, among, (promise, promise._replace(what="deployed"))
-    )
+    declared = (promise, promise._replace(what="deployed"))
+    prepare = _choice(federation, hyper.candidates, draw, counts, kept) if chooses else None
+    return averaging_under_a_moving_mask(federation, rule, among, declared, prepare)
+
+
+def _choice(
+    federation: Federation, candidates: int, draw: Callable, counts: np.ndarray, kept: int
+) -> Callable[..., tuple[State, Metrics]]:
+    """The preparation in which clients choose among masks.
+
+    Args:
+        federation: Whose clients.
+        candidates: How many masks.
+        draw: (params, key) -> a mask.
+        counts: i32[L], what it keeps of each leaf.
+        kept: Of these, the sum over leaves that are pruned.
+    """
+    plan, loss = federation.plan, federation.loss_of(None, train=False)
+
+    def look(model, client_state, client, key):
+        def see(stats, batch):
+            return federation.loss(model._replace(stats=stats), batch)[1]
+
+        stats = over_own_batches(see, model.stats, client, plan, key)
+        return trees.scale(stats, client.weight), client_state, ()
+
+    def judge(model, client_state, client, key):
+        return own_mean(loss, plan, model, client, key), client_state, ()
+
+    def prepare(state, cohort, key):
+        variables = state.server.variables
+        draw_key, look_key, judge_key = jax.random.split(key, 3)
+
+        def total_loss(key):
+            model = masks.model_under(variables, draw(variables.params, key))
+            stats, _, _ = federation.over_clients(look, model, (), cohort, look_key)
+            model = model._replace(stats=weighted_mean(stats, cohort.weight))
+            return federation.over_clients(judge, model, (), cohort, judge_key)[0]
+
+        keys = jax.random.split(draw_key, candidates)
+        losses = jax.lax.map(total_loss, keys)
+        best = jnp.argmin(jnp.where(jnp.isnan(losses), jnp.inf, losses))
+        server = under(federation, state.server, draw(variables.params, keys[best]))
+        known = state.client._replace(known=jnp.zeros_like(state.client.known))
+        return State(server, known), metrics(cohort)
+
+    def metrics(cohort):
+        size, beside = trees.size(federation.params), federation.stats_size
+        prunable = size - int(counts.sum()) + kept
+        down = sparse_message(
+            candidates * (size + 2 * beside),
+            candidates * (int(counts.sum()) + 2 * beside),
+            cohort.invited,
+            located=0,
+            universe=0,
+            mask_bits=candidates * prunable,
+        )
+        up = dense_message(candidates * (1 + beside), cohort.present)
+        done = no_work(cohort.id, len(counts))._replace(
+            examples=2 * candidates * jnp.where(cohort.present, cohort.count, 0),
+            forward=jnp.broadcast_to(jnp.asarray(counts, jnp.int32), (*cohort.id.shape, len(counts))),
+        )
+        return Metrics(up, down, done, jnp.zeros_like(cohort.weight), {})
+
+    return prepare

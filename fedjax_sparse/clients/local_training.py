@@ -141,18 +141,26 @@ def full_gradient(
 
     Each batch is seen as in training: BatchNorm normalises by it, dropout draws from its own key.
     """
-    one_pass = plan._replace(passes=1)
-    rows = jnp.pad(client.index, (0, -client.index.shape[0] % plan.batch_size))[None]
 
-    def add_batch(j, total):
-        batch = take_batch(client, one_pass, rows, j, jax.random.fold_in(key, j))
+    def add_batch(total, batch):
         _, _, grads = gradient(variables, batch)
         return trees.add_scaled(total, jnp.sum(batch.mask), grads)
 
-    total = jax.lax.fori_loop(
-        0, plan.steps_per_pass(client.count), add_batch, trees.zeros_like(variables.params)
-    )
+    total = over_own_batches(add_batch, trees.zeros_like(variables.params), client, plan, key)
     return jax.tree.map(lambda leaf: leaf / jnp.maximum(client.count, 1), total)
+
+
+def over_own_batches(
+    step: Callable[[PyTree, Batch], PyTree], start: PyTree, client: Client, plan: Plan, key: jax.Array
+) -> PyTree:
+    """Folds `step`, (carry, batch) -> carry, over all examples of a client in their order, batch by batch."""
+    one_pass = plan._replace(passes=1)
+    rows = jnp.pad(client.index, (0, -client.index.shape[0] % plan.batch_size))[None]
+
+    def one(j, carry):
+        return step(carry, take_batch(client, one_pass, rows, j, jax.random.fold_in(key, j)))
+
+    return jax.lax.fori_loop(0, plan.steps_per_pass(client.count), one, start)
 
 
 def shuffled_rows(client: Client, plan: Plan, key: jax.Array, end: jax.Array | int = 2**31 - 1) -> jax.Array:

@@ -1,13 +1,14 @@
-"""How many of its own training examples a client's model gets right: what gates of personal pruning ask."""
+"""What a client's model is worth on its own training examples: what gates of personal pruning and choices ask."""
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from fedjax_sparse import errors
-from fedjax_sparse.clients.local_training import take_batch
-from fedjax_sparse.types import Client, Federation, Variables
+from fedjax_sparse.clients.local_training import Plan, over_own_batches
+from fedjax_sparse.types import Batch, Client, Federation, PyTree, Variables
 
 
 def make_own_accuracy(
@@ -29,17 +30,29 @@ def make_own_accuracy(
         raise errors.UsageError(
             f"{name} asks for accuracies, which {federation.task} data have not; allowed: data with classes"
         )
-    score, plan = federation.loss_of(federation.correct, train=False), federation.plan
+    score = federation.loss_of(federation.correct, train=False)
+    return functools.partial(own_mean, score, federation.plan)
 
-    def own_accuracy(variables, client, key):
-        rows = jnp.pad(client.index, (0, -client.index.shape[0] % plan.batch_size))[None]
 
-        def add(j, total):
-            batch = take_batch(client, plan, rows, j, jax.random.fold_in(key, j))
-            mean, _ = score(variables, batch)
-            return total + mean * jnp.sum(batch.mask)
+def own_mean(
+    score: Callable[[Variables, Batch], tuple[jax.Array, PyTree]],
+    plan: Plan,
+    variables: Variables,
+    client: Client,
+    key: jax.Array,
+) -> jax.Array:
+    """The mean of a score over all training examples of a client, f[]; 0 without examples.
 
-        total = jax.lax.fori_loop(0, plan.steps_per_pass(client.count), add, jnp.zeros(()))
-        return total / jnp.maximum(client.count, 1)
+    Args:
+        score: (variables, batch) -> (mean over the batch, new statistics), such as a federation's loss.
+        plan: Batch size.
+        variables: The model.
+        client: Whose examples.
+        key: For augmentation.
+    """
 
-    return own_accuracy
+    def add(total, batch):
+        mean, _ = score(variables, batch)
+        return total + mean * jnp.sum(batch.mask)
+
+    return over_own_batches(add, jnp.zeros(()), client, plan, key) / jnp.maximum(client.count, 1)
