@@ -22,7 +22,7 @@ SETTINGS = Settings(
     FILES / "fedsparsify/fashion_mnist_cpu.toml",
     FILES / "fedsparsify/fashion_mnist.toml",
 )
-SPARSITIES = {"smoke": [0.9], "cpu": [0.8, 0.9, 0.95, 0.99], "paper": [0.8, 0.85, 0.9, 0.95, 0.99]}
+SPARSITIES = {"smoke": [0.9], "cpu": [0.9, 0.95, 0.99], "paper": [0.8, 0.85, 0.9, 0.95, 0.99]}
 CIFAR_10 = {"dataset": "cifar10", "model": "cifar_cnn", "client_lr": 0.005, "client_momentum": 0.75}
 CIFAR_100 = {
     "dataset": "cifar100",
