@@ -18,10 +18,19 @@ from tests import toy
 STRENGTHS = (0.05, 1.0)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def float64() -> Iterator[None]:
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="module")
+def wanted(float64) -> list[float]:
+    """The last test loss of each run by itself."""
+    setting = toy.setting()
+    found = [alone("feddyn", "strength", setting, value) for value in STRENGTHS]
+    assert abs(found[0] - found[1]) > 1e-3  # the number matters
+    return found
 
 
 def made(name: str, setting, numbers) -> Algorithm:
@@ -32,9 +41,9 @@ def made(name: str, setting, numbers) -> Algorithm:
     return registry.load(registry.entry(name))(setting.federation, hyper)
 
 
-def together(name: str, option: str, setting, runs: int) -> list[float]:
+def together(name: str, option: str, setting) -> list[float]:
     """The last test loss of each run."""
-    numbers = {option: np.array(STRENGTHS[:runs])}
+    runs, numbers = len(STRENGTHS), {option: np.array(STRENGTHS)}
     algorithm, program = compile_together(functools.partial(made, name, setting), setting, numbers, runs)
     every = driver.every(toy.ROUNDS)
     progress = [*driver.run(algorithm, setting, [0] * runs, evaluate_at=every, program=program)][-1]
@@ -51,18 +60,15 @@ def alone(name: str, option: str, setting, value: float) -> float:
     [platforms.CPU, platforms.accelerator("gpu")._replace(shares_main_memory=True)],
     ids=["one after another", "side by side"],
 )
-def test_each_is_as_it_is_alone(platform):
-    setting = toy.setting()
+def test_each_is_as_it_is_alone(platform, wanted):
     with platforms.assume(platform):
-        found = together("feddyn", "strength", setting, 2)
-    wanted = [alone("feddyn", "strength", setting, value) for value in STRENGTHS[:2]]
+        found = together("feddyn", "strength", toy.setting())
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
-    assert abs(wanted[0] - wanted[1]) > 1e-3  # the number matters
 
 
 def test_a_number_that_decides_what_is_computed_is_refused():
     with pytest.raises((TypeError, IndexError)):
-        together("salientgrads", "sparsity", toy.setting(), 2)
+        together("salientgrads", "sparsity", toy.setting())
 
 
 def test_an_algorithm_that_prepares_begins_with_its_own_numbers():
