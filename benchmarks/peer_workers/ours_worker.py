@@ -9,11 +9,12 @@ from benchmarks.peer_workers import protocol
 from benchmarks.workloads import WORKLOADS
 from fedjax_sparse import trees
 from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation.setting import with_shared_chunk
 
 
 def main(name: str, devices: int) -> None:
     jax.config.update("jax_num_cpu_devices", devices)
-    setting = ours.setting_of(WORKLOADS[name], devices=devices)
+    setting = with_shared_chunk(ours.setting_of(WORKLOADS[name], devices=devices))  # as a run of FedAvg does
     run = ours.make_rounds(setting)
     for rounds in protocol.turns(trees.size(setting.federation.params), ("jax", "fedjax-sparse")):
         for done in range(0, rounds, programs.MAX_BLOCK):
