@@ -46,7 +46,9 @@ def hyper_of(entry: Entry, steps: int) -> dict[str, Any]:
 
 def compare(workload: Workload, entries: list[Entry], spread: int, repeats: int) -> list[dict[str, Any]]:
     """A row for each algorithm; they and FedAvg take turns."""
-    setting = ours.setting_of(workload, clients=workload.cohort, devices=spread, rounds=RUN, shared_weights="off")
+    setting = ours.setting_of(
+        workload, clients=workload.cohort, devices=spread, rounds=RUN, shared_weights="off"
+    )
     hyper = {entry.name: hyper_of(entry, workload.steps) for entry in entries}
     rounds = {name: ours.make_rounds(setting, name, **hyper.get(name, {})) for name in ("fedavg", *hyper)}
     runs = {name: lambda run=run: run(ROUNDS) for name, run in rounds.items()}
