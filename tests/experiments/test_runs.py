@@ -367,11 +367,11 @@ def test_one_seed_diverges_and_the_other_goes_on(tmp_path, monkeypatch, capsys):
     """Seed 1 is made to report an infinite loss in round 3."""
     charge = ledger.Accountant.charge
 
-    def charging(self, ledgers, metrics, first, last, seconds):
+    def charging(self, ledgers, metrics, ids, first, last, seconds):
         metrics = metrics._replace(loss=np.array(metrics.loss))
         if first <= 3 <= last:
             metrics.loss[1, 3 - first] = np.inf
-        return charge(self, ledgers, metrics, first, last, seconds)
+        return charge(self, ledgers, metrics, ids, first, last, seconds)
 
     monkeypatch.setattr(ledger.Accountant, "charge", charging)
     out = tmp_path / "run"
