@@ -39,6 +39,16 @@ def choose(count: int | Literal["auto"], cohort_size: int) -> int:
     return count
 
 
+def make_again(count: int | Literal["auto"]) -> None:
+    """Makes the devices of a run that goes on, before anything else starts JAX: as many, also of fewer cores.
+
+    How a run rounds goes with the number of its devices.
+    """
+    if count != "auto" and count > 1 and not jax.distributed.is_initialized():
+        _make_devices_of_cores(count)
+        _check_there_are_any()
+
+
 def _check_there_are_any() -> None:
     """Starts JAX, which has no words for an accelerator that it does not find."""
     try:

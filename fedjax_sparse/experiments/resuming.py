@@ -80,6 +80,7 @@ def _resume(
     config = recorded if rounds is None else lengthened(recorded, rounds)
     if chunk is not None:
         config = configs.changed(config, chunk=chunk)
+    meshes.make_again(config.machine.devices)
     with doing(f"loading {config.data.dataset}"):
         experiment = build(config, initial(config) if step is None else None)
     start = recorder.restore(step, programs.state_shapes(experiment.algorithm, experiment.setting), say)

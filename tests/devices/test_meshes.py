@@ -76,8 +76,9 @@ def test_cores_are_those_that_the_process_may_use(monkeypatch):
     assert meshes.cores() == 3
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system does not say")
 @pytest.mark.skipif(meshes.cores() < 2, reason="needs two cores")
-def test_cores_become_devices_and_do_so_again_on_resume(tmp_path):
+def test_cores_become_devices_and_do_so_again_on_resume_of_fewer_cores(tmp_path):
     out = tmp_path / "run"
     flags = ["--devices", "2", "--rounds", "2", "--cohort-size", "3", "--checkpoint-every", "1"]
     said = in_a_process_without_devices("run", "fedavg", *flags, "--out", str(out))
@@ -87,14 +88,19 @@ def test_cores_become_devices_and_do_so_again_on_resume(tmp_path):
     assert "padding: " in said
     assert "padding: 0 of" not in said
     shutil.rmtree(out / "checkpoints" / "2")
-    assert "after round 1" in in_a_process_without_devices("resume", str(out))
+    assert "after round 1" in in_a_process_without_devices("resume", str(out), cores=1)
     assert checkpoints.steps(out / "checkpoints") == [1, 2]
 
 
-def in_a_process_without_devices(*command: str) -> str:
-    """What a command line says that has to make its devices itself."""
+def in_a_process_without_devices(*command: str, cores: int | None = None) -> str:
+    """What a command line says that has to make its devices itself, of so many cores where that is stated."""
+    here = sorted(os.sched_getaffinity(0))[:cores]
+    program = (
+        f"import os; os.sched_setaffinity(0, {here})\n"
+        f"from fedjax_sparse.cli.commands import main\nraise SystemExit(main({[*command]}))"
+    )
     done = subprocess.run(
-        [sys.executable, "-m", "fedjax_sparse", *command],
+        [sys.executable, "-c", program],
         env={**os.environ, "XLA_FLAGS": ""},
         capture_output=True,
         text=True,
