@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fedjax_sparse.config import registry
+from fedjax_sparse.costs.networks import NETWORKS
 
 ROOT = Path(__file__).parents[1]
 # Pages of the site, see docs/generate.py.
@@ -39,3 +40,14 @@ def test_the_readme_lists_every_algorithm(entry):
     ]
     assert len(rows) == 1
     assert rows[0].endswith(f"| {entry.status} |" if entry.status else "| |")
+
+
+def test_the_page_of_networks_lists_every_network_with_its_numbers():
+    text = (ROOT / "docs" / "networks.md").read_text()
+    rows = dict(re.findall(r"^\| `([^`]+)` \| (.*?) \|[^|]*\|$", text, flags=re.MULTILINE))
+    assert rows.keys() == NETWORKS.keys()
+    for name, known in NETWORKS.items():
+        if len(known.network.tiers) == 1:
+            (tier,) = known.network.tiers
+            numbers = [float(cell) for cell in rows[name].split("|")]
+            assert numbers == [tier.downlink_mbps, tier.uplink_mbps, tier.latency_ms], name
