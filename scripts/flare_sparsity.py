@@ -42,7 +42,10 @@ def picture(results):
 
 
 def judge(results):
-    """At the smallest share: above every rival, and a tenth of the entries as good as the best rival's."""
+    """At the smallest share: above every rival, and no worse than rivals that send ten times as much.
+
+    Of one share alone the second cannot be said: the claim then fails, or is open.
+    """
     shares = sorted({result.case.at for result in results.found if result.case.at})
     least = shares[0]
     ahead = {name: results.difference("FLARE", name, at=least) for name in RIVALS}
@@ -50,7 +53,7 @@ def judge(results):
     said = f"with {100 * least:g} % sent, FLARE is {points_apart(by)} its best rival ({name})"
     said += f" and {points_apart(results.difference('FLARE', 'dense', at=least))} dense training"
     if len(shares) == 1:
-        return Verdict(bool(by.mean > 0), said)
+        return Verdict(None if by.mean > 0 else False, f"{said}; no other share was run")
     own = results.mean("FLARE", at=least)
     rival = max(results.mean(other, at=shares[1]) for other in RIVALS)
     side = "as good as" if own >= rival else "worse than"

@@ -101,13 +101,22 @@ def report(reproduction: Reproduction, scale: Scale, results: Results, out: Path
     return Report(
         reproduction,
         scale,
-        reproduction.judge(results) if reproduction.judge else None,
+        _judged(reproduction.judge, results) if reproduction.judge else None,
         rows,
         published.differences(table, results) if table else [],
         table.source if table else "",
         results.missing,
         files[0],
     )
+
+
+def _judged(judge: Callable[[Results], Verdict], results: Results) -> Verdict:
+    """The verdict; where runs are missing, which make differences NaN, a claim is not said to fail."""
+    verdict = judge(results)
+    if not results.missing:
+        return verdict
+    holds = verdict.holds or None
+    return Verdict(holds, f"{verdict.measured}; {len(results.missing)} runs are missing")
 
 
 def _write(picture: Picture, rows: Sequence[Beside], file: Path) -> None:

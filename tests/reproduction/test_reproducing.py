@@ -48,7 +48,7 @@ def test_figure_and_numbers_are_written_with_the_published_ones_beside(report):
 def test_the_last_line_says_whether_the_claim_holds_where_and_by_how_much(report):
     assert (
         report.last_line
-        == 'claim "sparse is best" holds here at scale cpu: it is 13.0 ± 25.4 points above dense'
+        == 'claim "sparse is best" holds here at scale cpu: it is 13.0 ± 25.4 points above dense; 1 runs are missing'
     )
     smoke = report._replace(scale="smoke", verdict=Verdict(None, "runs are missing"))
     assert "cannot be judged here at scale smoke (a check of the programs, no evidence)" in smoke.last_line
@@ -67,6 +67,18 @@ def test_the_page_shows_what_agrees_what_does_not_and_why(report, tmp_path):
         "other: no data",
     ):
         assert words in text, words
+
+
+def test_a_claim_does_not_fail_for_want_of_runs(report, tmp_path):
+    found = made.results(made.result("sparse", [0.6], at=0.9))
+    one = report.reproduction._replace(judge=lambda results: Verdict(False, "it is nan points below"))
+    assert reproducing.report(one, "cpu", found, tmp_path).verdict == (
+        None,
+        "it is nan points below; 1 runs are missing",
+    )
+    assert reproducing.report(one, "cpu", found._replace(missing=[]), tmp_path).verdict == Verdict(
+        False, "it is nan points below"
+    )
 
 
 def test_where_nothing_was_recorded_there_is_no_figure(report, tmp_path):
