@@ -12,7 +12,7 @@ from fedjax_sparse.cli.common import PROG, introduced, note
 from fedjax_sparse.config import comparison as comparisons
 from fedjax_sparse.config import run_config, sweep
 from fedjax_sparse.config.comparison import SPARSITIES, TUNED, Comparison
-from fedjax_sparse.config.options import declared_options
+from fedjax_sparse.config.options import checked, declared_options
 
 COMMAND = asking.Command(
     "compare",
@@ -50,7 +50,7 @@ class Request(NamedTuple):
 def request(args: Sequence[str]) -> Request:
     """What the arguments of `compare` ask for: what won a sweep, over it the file's values, over them the flags'."""
     values, given, out, figures = asking.request(COMMAND, args)
-    tuned = values.pop(TUNED.name, None)
+    tuned = checked(TUNED, values.pop(TUNED.name, None))
     if tuned:
         values["own"] = _with_winners(values, given, tuned)
     return Request(Comparison(**values), out, figures)

@@ -128,7 +128,9 @@ class Sweep(Several):
         """
         grids = {name: self._grid_of(registry.entry(name)) for name in self.algorithms}
         count = sum(math.prod(map(len, grid.values())) for grid in grids.values())
-        several.check_count(count, self.shared.get("seeds", 1), KIND)
+        first, grid = next(iter(grids.items()))
+        seeds = self._trial(first, {name: values[0] for name, values in grid.items()}).config.run.seeds
+        several.check_count(count, seeds, KIND)  # before all are made
         return {
             name: [
                 self._trial(name, dict(zip(grid, values, strict=True)))

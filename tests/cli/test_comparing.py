@@ -123,3 +123,10 @@ def test_an_algorithm_without_a_winner_is_refused(winners, capsys):
 def test_a_file_that_has_no_winners_is_refused(file, capsys):
     assert main(["compare", "fedavg", "--tuned", file]) == 2
     assert f"{file}: this is no winners.toml of a sweep" in capsys.readouterr().err
+
+
+def test_a_name_of_winners_that_is_none_is_refused(tmp_path, capsys):
+    path = tmp_path / "tuned.toml"
+    path.write_text('[comparison]\nalgorithms = ["fedavg"]\ntuned = 3\n')
+    assert main(["compare", "--config", str(path)]) == 2
+    assert "--tuned = 3 is not valid" in capsys.readouterr().err

@@ -93,6 +93,7 @@ def test_a_text_that_is_no_grid_is_refused(text):
         ({"grid": {"clientlr": (0.1,)}}, "unknown option of --grid 'clientlr'; did you mean 'client_lr'"),
         ({"grid": {"client_lr": (-1.0,)}}, "fedprox: --client-lr = -1.0 is out of range"),
         ({"grid": {"client_lr": tuple(n / 2000 for n in range(1, 1002))}}, "1,001 runs of 1 seeds are 1,001"),
+        ({"shared": {"seeds": "many"}}, "--seeds = 'many' is not valid"),
         ({"validation": 1.0}, "--validation = 1.0 is out of range"),
         ({"shared": {"state_store": "host"}}, "leave out --state-store"),
         ({"algorithms": ("fedprox", "fedavg"), "grid": {"mu": (0.1,)}}, "of which fedavg has none"),
