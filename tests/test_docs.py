@@ -35,9 +35,8 @@ def test_links_lead_somewhere(document):
 
 @pytest.mark.parametrize("entry", registry.algorithms().values(), ids=lambda entry: entry.name)
 def test_the_readme_lists_every_algorithm(entry):
-    rows = [
-        line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| `{entry.name}`")
-    ]
+    table = (ROOT / "README.md").read_text().split("<!-- algorithms -->")[1]
+    rows = [line for line in table.splitlines() if line.startswith(f"| `{entry.name}`")]
     assert len(rows) == 1
     assert rows[0].endswith(f"| {entry.status} |" if entry.status else "| |")
 
