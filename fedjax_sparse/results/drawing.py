@@ -96,7 +96,13 @@ def draw(panels: Sequence[Panel], names: Sequence[str], title: str) -> Figure:
 
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
-    figure = new_figure(5.2 * columns + 0.4, 3.2 * rows + 0.7)
+    keys = [Line2D([], [], **_look(number)) for number in range(len(names))]
+    if any(target is not None for panel in panels for target in panel.targets):
+        keys.append(Line2D([], [], color="#666666", **TARGET))
+        names = [*names, "target: 1 − sparsity"]
+    width = 5.2 * columns + 0.4
+    abreast = min(max(int(width / (0.75 + 0.075 * max(map(len, names)))), 1), 3, len(names))
+    figure = new_figure(width, 3.2 * rows + 0.3 + 0.2 * max(-(-len(names) // abreast), 2))
     places = [*figure.subplots(rows, columns, squeeze=False).flat]
     for axes, panel in zip(places, panels, strict=False):
         _draw_panel(axes, panel)
@@ -104,12 +110,7 @@ def draw(panels: Sequence[Panel], names: Sequence[str], title: str) -> Figure:
     for axes in places[len(panels) :]:
         axes.remove()
     figure.suptitle(textwrap.fill(title, LETTERS * columns, break_long_words=False))
-    keys = [Line2D([], [], **_look(number)) for number in range(len(names))]
-    if any(target is not None for panel in panels for target in panel.targets):
-        keys.append(Line2D([], [], color="#666666", **TARGET))
-        names = [*names, "target: 1 − sparsity"]
-    abreast = 3 if max(map(len, names)) < 24 else 2 if max(map(len, names)) < 50 else 1
-    figure.legend(keys, names, loc="outside lower center", ncols=min(abreast, len(names)), handlelength=3)
+    figure.legend(keys, names, loc="outside lower center", ncols=abreast, handlelength=3)
     return figure
 
 
