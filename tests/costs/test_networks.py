@@ -68,11 +68,8 @@ def test_known_networks():
     assert NETWORKS["5g"].network.tiers[0][:3] == (50, 100, 4)
     assert "FCC" in NETWORKS["broadband"].description
     both = [links(NETWORKS[name].network, 2) for name in ("broadband", "broadband-links")]
-    one_each, flops = (
-        [np.array([10**9, 0], object), np.array([10**9, 0], object)],
-        np.array([10**12, 0], object),
-    )
-    slow, fast = (each.seconds(np.arange(2), *one_each, flops) for each in both)
+    sent, flops = np.array([10**9, 0], object), np.array([10**12, 0], object)
+    slow, fast = (each.seconds(np.arange(2), sent, sent, flops) for each in both)
     assert fast == pytest.approx(0.02 + 8e9 / 20e6 + 8e9 / 100e6)
     assert slow == pytest.approx(fast + 100)
     assert sorted(set(links(NETWORKS["mixed"].network, 30).latency)) == [0.004, 0.01, 0.085]
