@@ -31,7 +31,7 @@ class Cut(NamedTuple):
 CUTS = {
     "one by one": Cut(chunk=1, devices=1),
     "chunks of four, padded": Cut(chunk=4, devices=1),
-    "all together, on each of two devices": Cut(chunk=PLACES // 2, devices=2),
+    "chunks of two, padded, on two devices": Cut(chunk=2, devices=2),
 }
 
 
