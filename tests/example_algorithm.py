@@ -7,10 +7,11 @@ import jax.numpy as jnp
 from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.clients.state_store import no_client_state
+from fedjax_sparse.clients.steps import weighted_step
 from fedjax_sparse.config.entry import Hyperparameters
 from fedjax_sparse.config.options import SPARSITY, option
 from fedjax_sparse.costs import counts
-from fedjax_sparse.server.optimizer import server_step, weighted_step
+from fedjax_sparse.server.optimizer import server_step
 from fedjax_sparse.sparsity import masks
 from fedjax_sparse.types import Algorithm, Declared, Metrics, State
 

@@ -13,6 +13,7 @@ import optax
 from fedjax_sparse import errors, trees
 from fedjax_sparse.clients.local_training import in_sequence, make_gradient
 from fedjax_sparse.clients.state_store import no_client_state
+from fedjax_sparse.clients.steps import weighted_step
 from fedjax_sparse.config.cards.fedsparsify import (
     FedSparsifyGlobal,
     FedSparsifyLocal,
@@ -23,7 +24,7 @@ from fedjax_sparse.config.cards.fedsparsify import (
 )
 from fedjax_sparse.costs.counts import Report, subset_message, training_work
 from fedjax_sparse.server.aggregation import mean_over_holders, vote, weighted_mean
-from fedjax_sparse.server.optimizer import mask_moments, server_step, step_along, weighted_step
+from fedjax_sparse.server.optimizer import mask_moments, server_step, step_along
 from fedjax_sparse.sparsity import masks, saliency, schedules, topk
 from fedjax_sparse.types import (
     Algorithm,

@@ -7,10 +7,10 @@ import numpy as np
 from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.clients.state_store import no_client_state
+from fedjax_sparse.clients.steps import weighted_step
 from fedjax_sparse.config.cards.complement_sparsification import ComplementSparsification
 from fedjax_sparse.costs.counts import Report, sparse_message, subset_message, training_work
 from fedjax_sparse.server.aggregation import weighted_mean
-from fedjax_sparse.server.optimizer import weighted_step
 from fedjax_sparse.sparsity import masks, saliency, topk
 from fedjax_sparse.types import Algorithm, Declared, Federation, Metrics, State
 

@@ -10,6 +10,7 @@ import numpy as np
 from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import over_own_batches
 from fedjax_sparse.clients.own_accuracy import own_mean
+from fedjax_sparse.clients.steps import weighted_step
 from fedjax_sparse.config.cards.fedtiny import FedTiny
 from fedjax_sparse.costs.counts import Report, dense_message, no_work, sparse_message, training_work
 from fedjax_sparse.rounds.masked_averaging import under
@@ -24,7 +25,7 @@ from fedjax_sparse.rounds.moving_mask import (
     upload,
 )
 from fedjax_sparse.server.aggregation import weighted_mean
-from fedjax_sparse.server.optimizer import server_step, weighted_step
+from fedjax_sparse.server.optimizer import server_step
 from fedjax_sparse.sparsity import masks, regrow, topk
 from fedjax_sparse.types import Algorithm, Declared, Federation, Metrics, State
 

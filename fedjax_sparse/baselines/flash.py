@@ -11,6 +11,7 @@ import numpy as np
 from fedjax_sparse import errors, trees
 from fedjax_sparse.clients.executor import of_cohort, those_at
 from fedjax_sparse.clients.local_training import identity, make_gradient
+from fedjax_sparse.clients.steps import weighted_step
 from fedjax_sparse.config.cards.flash import FirstStage, Flash, FlashJMWST
 from fedjax_sparse.config.cards.sparsyfed import PrunedUploads
 from fedjax_sparse.costs.counts import Report, sparse_message, training_work
@@ -25,7 +26,7 @@ from fedjax_sparse.rounds.moving_mask import (
     upload,
 )
 from fedjax_sparse.rounds.pruned_uploads import LocalRules, in_some_upload, pruned_uploads
-from fedjax_sparse.server.optimizer import server_step, weighted_step
+from fedjax_sparse.server.optimizer import server_step
 from fedjax_sparse.sparsity import masks, saliency, schedules, topk
 from fedjax_sparse.sparsity.shares import apportion, ceil_share, floor_share, rounded_up
 from fedjax_sparse.types import Algorithm, Declared, Federation, Metrics, PyTree, State, Trained

@@ -12,10 +12,11 @@ from fedjax_sparse import trees
 from fedjax_sparse.clients.executor import of_cohort, those_at
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.clients.own_accuracy import make_own_accuracy
+from fedjax_sparse.clients.steps import weighted_step
 from fedjax_sparse.config.cards.prunefl import PruneFL
 from fedjax_sparse.costs.counts import Report, sparse_message, training_work
 from fedjax_sparse.rounds.moving_mask import Rule, averaging_under_a_moving_mask, living_part, upload
-from fedjax_sparse.server.optimizer import server_step, weighted_step
+from fedjax_sparse.server.optimizer import server_step
 from fedjax_sparse.sparsity import masks, saliency, topk
 from fedjax_sparse.sparsity.shares import floor_share
 from fedjax_sparse.types import (

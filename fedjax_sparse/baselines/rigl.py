@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import make_gradient
+from fedjax_sparse.clients.steps import weighted_step
 from fedjax_sparse.config.cards.rigl import ClientMovingMask
 from fedjax_sparse.costs.counts import Report, training_work
 from fedjax_sparse.rounds.masked_averaging import under
@@ -22,7 +23,7 @@ from fedjax_sparse.rounds.moving_mask import (
     upload,
 )
 from fedjax_sparse.server.aggregation import vote
-from fedjax_sparse.server.optimizer import server_step, weighted_step
+from fedjax_sparse.server.optimizer import server_step
 from fedjax_sparse.sparsity import masks, regrow, saliency, topk
 from fedjax_sparse.types import Algorithm, Declared, Federation
 

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 
 from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import Gradient, full_gradient, make_gradient
+from fedjax_sparse.clients.steps import weighted_step
 from fedjax_sparse.config.cards.scaffold import Scaffold
 from fedjax_sparse.costs.counts import Report, dense_message, training_work
-from fedjax_sparse.server.optimizer import server_step, weighted_step
+from fedjax_sparse.server.optimizer import server_step
 from fedjax_sparse.types import Algorithm, Federation, Metrics, PyTree, State, Variables
 
 

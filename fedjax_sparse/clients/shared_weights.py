@@ -27,8 +27,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import Gradient, Plan
-from fedjax_sparse.clients.steps import Steps, weighted
+from fedjax_sparse.clients.steps import Steps, weighted_step
 from fedjax_sparse.models.layers import DEFAULT
 from fedjax_sparse.types import Product, PyTree, Variables
 
@@ -58,7 +59,7 @@ def wide_layers(params: PyTree, uses: PyTree, rows: int) -> dict[str, tuple[int,
         uses: How often an example uses each entry, see `fedjax_sparse.models.model.Model`.
         rows: J B, local steps times batch size, of the client that has most.
     """
-    named = zip(_names(params), jax.tree.leaves(params), jax.tree.leaves(uses), strict=True)
+    named = zip(trees.names(params), jax.tree.leaves(params), jax.tree.leaves(uses), strict=True)
     dense = {name: leaf.shape for name, leaf, used in named if leaf.ndim == 2 and used == 1}
     return {name: (i, o) for name, (i, o) in dense.items() if PAYS * rows * (i + o) <= i * o}
 
@@ -86,7 +87,7 @@ def with_shared_weights(loss: Callable, wide: Mapping[str, tuple[int, int]], pla
     def take(train, variables, client, t, key):
         start = begin(variables)
         trained = train(_gradient(loss, variables.params, wide), start, client, t, key)
-        step, (stats, _) = weighted(trained.variables, start, client.weight)
+        step, (stats, _) = weighted_step(trained.variables, start, client.weight)
         coordinates = _named(step, wide)
         moved = {
             name: _moved(coordinates[name], history) for name, history in trained.variables.stats[1].items()
@@ -135,16 +136,12 @@ def _gradient(loss: Callable, kernels: PyTree, wide: Mapping[str, Any]) -> Gradi
         (value, (new, inputs)), (grads, outputs) = jax.value_and_grad(of_rest, argnums=(0, 1), has_aux=True)(
             rest, probes
         )
-        norms = {name: _norm(inputs[name], outputs[name]) for name in wide}
-        here = jnp.arange(next(iter(coordinates.values())).shape[0] - 1) == batch.step
-        along = {
-            name: jnp.where(jnp.pad(here, (1, 0)), norm.astype(coordinates[name].dtype), 0)
-            for name, norm in norms.items()
-        }
-        kept = {
-            name: _remember(histories[name], here, inputs[name], outputs[name] / jnp.where(norm > 0, norm, 1))
-            for name, norm in norms.items()
-        }
+        along, kept = {}, {}
+        for name, history in histories.items():
+            x, g = inputs[name], outputs[name]
+            norm = _norm(x, g)
+            along[name] = _at(batch.step, norm, coordinates[name])
+            kept[name] = _remember(history, batch.step, x, g / jnp.where(norm > 0, norm, 1))
         return value, (new, kept), _replaced(grads, along)
 
     return gradient
@@ -162,20 +159,20 @@ def _norm(x: jax.Array, g: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.maximum(jnp.sum((x @ x.T) * (g @ g.T)), 0))
 
 
-def _remember(history: History, here: jax.Array, x: jax.Array, g: jax.Array) -> History:
-    """With x [B, I] and g [B, O] in the place of the step that is `here`, bool[J]."""
-    place = here[:, None, None]
-    return History(jnp.where(place, x, history.inputs), jnp.where(place, g, history.gradients))
+def _at(step: jax.Array, norm: jax.Array, z: jax.Array) -> jax.Array:
+    """The gradient of the coordinates z [1 + J]: the norm in the place of the step."""
+    return jnp.where(jnp.arange(z.size) == 1 + step, norm, 0).astype(z.dtype)
+
+
+def _remember(history: History, step: jax.Array, x: jax.Array, g: jax.Array) -> History:
+    """With x [B, I] and g [B, O] in the place of the step."""
+    here = (jnp.arange(history.inputs.shape[0]) == step)[:, None, None]
+    return History(jnp.where(here, x, history.inputs), jnp.where(here, g, history.gradients))
 
 
 def _rows(steps: jax.Array) -> jax.Array:
     """[J, B, ...] -> [J B, ...]."""
     return steps.reshape(-1, steps.shape[-1])
-
-
-def _names(params: PyTree) -> list[str]:
-    """Of all leaves, as `models.layers.Ops` has them: "Dense_0/kernel"."""
-    return ["/".join(str(key.key) for key in path) for path, _ in jax.tree.leaves_with_path(params)]
 
 
 def _named(params: PyTree, wide: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+
 from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.types import Trained, Variables
@@ -29,11 +31,11 @@ def with_own_weights(loss: Callable) -> Steps:
 
     def take(train, variables, client, t, key):
         trained = train(gradient, variables, client, t, key)
-        return weighted(trained.variables, variables, client.weight), trained
+        return weighted_step(trained.variables, variables, client.weight), trained
 
     return Steps(take, lambda total, variables: total)
 
 
-def weighted(trained: Variables, start: Variables, weight: Any) -> Variables:
-    """A client's step and its statistics, times its weight."""
+def weighted_step(trained: Variables, start: Variables, weight: jax.Array) -> Variables:
+    """What a client contributes to `server_step`: its weighted parameter step and its weighted statistics."""
     return trees.scale(Variables(trees.sub(trained.params, start.params), trained.stats), weight)

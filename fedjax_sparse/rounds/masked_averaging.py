@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from fedjax_sparse import trees
 from fedjax_sparse.clients.local_training import Gradient, make_gradient
 from fedjax_sparse.clients.state_store import no_client_state
+from fedjax_sparse.clients.steps import weighted_step
 from fedjax_sparse.costs.counts import Report, sparse_message, subset_message, training_work
-from fedjax_sparse.server.optimizer import mask_moments, server_step, weighted_step
+from fedjax_sparse.server.optimizer import mask_moments, server_step
 from fedjax_sparse.sparsity import masks
 from fedjax_sparse.types import Algorithm, Declared, Federation, Metrics, PyTree, State, Variables
 

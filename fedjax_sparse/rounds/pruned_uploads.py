@@ -12,10 +12,11 @@ from jax.typing import ArrayLike
 from fedjax_sparse import errors, trees
 from fedjax_sparse.clients.local_training import make_gradient
 from fedjax_sparse.clients.state_store import no_client_state
+from fedjax_sparse.clients.steps import weighted_step
 from fedjax_sparse.config.cards.sparsyfed import PrunedUploads
 from fedjax_sparse.costs.counts import Report, subset_message
 from fedjax_sparse.server import aggregation
-from fedjax_sparse.server.optimizer import mask_moments, server_step, weighted_step
+from fedjax_sparse.server.optimizer import mask_moments, server_step
 from fedjax_sparse.sparsity import activations, consensus, masks, powerprop
 from fedjax_sparse.sparsity.schedules import round_pruned
 from fedjax_sparse.types import (

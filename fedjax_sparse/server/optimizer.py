@@ -79,8 +79,3 @@ def mask_moments(optimizer: optax.GradientTransformation, opt_state: PyTree, mas
         opt_state,
         start,
     )
-
-
-def weighted_step(trained: Variables, start: Variables, weight: jax.Array) -> Variables:
-    """What a client contributes to `server_step`: its weighted parameter step and its weighted statistics."""
-    return trees.scale(Variables(trees.sub(trained.params, start.params), trained.stats), weight)

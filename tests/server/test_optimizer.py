@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fedjax_sparse.server.optimizer import mask_moments, server_step, weighted_step
+from fedjax_sparse.clients.steps import weighted_step
+from fedjax_sparse.server.optimizer import mask_moments, server_step
 from fedjax_sparse.types import Variables
 
 START = Variables({"w": jnp.asarray([1.0, 2.0])}, {"mean": jnp.asarray([5.0])})
