@@ -263,8 +263,7 @@ def cells(lines: Sequence[Row], comparison: Comparison, score: str) -> tuple[lis
 def markdown(lines: Sequence[Row], comparison: Comparison, score: str) -> str:
     """The table as Markdown, with a line on what its numbers are."""
     header, body, caption = cells(lines, comparison, score)
-    escaped = [[cell.replace("|", "\\|") for cell in line] for line in body]
-    return "\n".join([*tables.markdown(header, escaped), "", caption, ""])
+    return "\n".join([*tables.markdown(header, body), "", caption, ""])
 
 
 def _with_differences(lines: Sequence[Row]) -> bool:

@@ -88,7 +88,7 @@ def markdown(lines: Sequence[Row], sweep: Sweep, tried: Sequence[Tried]) -> str:
             str(len(line.settings)),
             _words(line.winner.trial.values) if line.winner else "none",
             tables.estimated(line.winner.score, percent=not loss) if line.winner else "",
-            "; ".join(_notes(line)).replace("|", "\\|"),
+            "; ".join(_notes(line)),
         ]
         for line in lines
     ]

@@ -198,8 +198,9 @@ def estimated(number: Estimate, *, percent: bool, sign: str = "") -> str:
 
 
 def markdown(header: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table."""
-    return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *body)]
+    """The lines of a table; bars in its cells are escaped."""
+    escaped = ([cell.replace("|", "\\|") for cell in cells] for cells in body)
+    return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *escaped)]
 
 
 def si(value: float, unit: str) -> str:
