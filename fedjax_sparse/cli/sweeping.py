@@ -10,9 +10,11 @@ from fedjax_sparse.cli import asking
 from fedjax_sparse.cli.common import introduced, note
 from fedjax_sparse.config import sweep as sweeps
 from fedjax_sparse.config.options import declared_options
+from fedjax_sparse.config.sections import Records
 from fedjax_sparse.config.sweep import GRID, Sweep
 
-UNUSED = ("checkpoint_every", "figures", "log_csv", "tensorboard")
+# No training of a sweep is recorded by itself.
+UNUSED = ("checkpoint_every", *(o.name for o in declared_options(Records) if o.name != "out"))
 
 
 def _shown(grid: Mapping[str, Sequence[Any]]) -> str:
