@@ -1,9 +1,10 @@
 """The two errors a user meets, and how they are worded: what, where, what is allowed."""
 
 import difflib
+import importlib
 import math
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 MOST_NAMES = 40  # an error is one line: longer lists are cut
 LEAST_SIMILARITY = 0.75  # of a name and what is offered in its place
@@ -35,6 +36,23 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, by_word, n=1, cutoff=LEAST_SIMILARITY)
     near = near or [other for other in by_word if sorted(other) == sorted(word)]
     return f"; did you mean {by_word[near[0]]!r}?" if near else ""
+
+
+def optional_package(module: str, extra: str, who: str) -> Any:
+    """The module, which comes with an extra of this package.
+
+    Args:
+        module: Its name.
+        extra: As pip takes it in fedjax-sparse[EXTRA].
+        who: Needs it, with its verb, for the error.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UsageError(f"{who} another package: pip install 'fedjax-sparse[{extra}]'") from error
 
 
 def check_range(

@@ -15,7 +15,7 @@ from PIL import Image
 
 from fedjax_sparse.data import own
 from fedjax_sparse.data.files import Arrays
-from fedjax_sparse.errors import MOST_NAMES, UsageError, unknown_name
+from fedjax_sparse.errors import MOST_NAMES, UsageError, optional_package, unknown_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -234,8 +234,4 @@ def _images(where: str, name: str, values: Sequence[dict[str, Any]]) -> np.ndarr
 
 
 def _arrow() -> Any:
-    try:
-        import pyarrow
-    except ImportError as error:
-        raise UsageError("tables need another package: pip install 'fedjax-sparse[tables]'") from error
-    return pyarrow
+    return optional_package("pyarrow", "tables", "tables need")

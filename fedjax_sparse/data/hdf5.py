@@ -14,7 +14,7 @@ import numpy as np
 from fedjax_sparse.data import by_owner, own
 from fedjax_sparse.data.by_owner import Share
 from fedjax_sparse.data.files import Arrays
-from fedjax_sparse.errors import UsageError
+from fedjax_sparse.errors import UsageError, optional_package
 
 _IMAGES, _LABELS, _ASIDE = ("pixels", "image"), "label", {"coarse_label"}
 
@@ -60,8 +60,4 @@ def _share(where: str, name: str, client: Any) -> Share:
 
 
 def _h5py() -> ModuleType:
-    try:
-        import h5py
-    except ImportError as error:
-        raise UsageError("HDF5 needs another package: pip install 'fedjax-sparse[hdf5]'") from error
-    return h5py
+    return optional_package("h5py", "hdf5", "HDF5 needs")

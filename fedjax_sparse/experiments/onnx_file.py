@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fedjax_sparse.errors import UsageError
+from fedjax_sparse.errors import UsageError, optional_package
 from fedjax_sparse.models.layers import Ops
 from fedjax_sparse.simulation.deployment import TrainedModel
 
@@ -34,10 +34,7 @@ def write(model: TrainedModel, origin: Mapping[str, Any]) -> bytes:
         UsageError: jax2onnx is not installed, or does not know an operation of the model.
     """
     del origin
-    try:
-        from jax2onnx import to_onnx  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise UsageError("ONNX needs another package: pip install 'fedjax-sparse[onnx]'") from error
+    to_onnx = optional_package("jax2onnx", "onnx", "ONNX needs").to_onnx
     recipe, key = model.model.recipe, jax.random.key(0)
     assert recipe is not None
 

@@ -7,7 +7,6 @@ know: WANDB_MODE and WANDB_PROJECT, MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NA
 
 import contextlib
 import hashlib
-import importlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +15,7 @@ from typing import Any
 
 from fedjax_sparse.config import run_config
 from fedjax_sparse.config.sections import Records
-from fedjax_sparse.errors import UsageError
+from fedjax_sparse.errors import UsageError, optional_package
 from fedjax_sparse.records.run_folder import CONFIG, Row, RunFolder, Sink
 from fedjax_sparse.records.writing import csv_lines, replace, writing
 
@@ -37,10 +36,7 @@ def package(option: str) -> Any:
         UsageError: It is not installed.
     """
     module, name = PACKAGES[option]
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise UsageError(f"{name} needs another package: pip install 'fedjax-sparse[{option}]'") from error
+    return optional_package(module, option, f"{name} needs")
 
 
 def check(records: Records) -> None:
