@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from fedjax_sparse.cli import reproducing
-from fedjax_sparse.reproduction import charts
-from fedjax_sparse.reproduction.cases import Settings, case
+from fedjax_sparse.reproduction import charts, proxskip
+from fedjax_sparse.reproduction.cases import Settings
 from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict, points_apart
 from fedjax_sparse.results.drawing import Quantity
 
@@ -19,24 +19,15 @@ SETTINGS = Settings(
     FILES / "sparse_proxskip/cifar10_cnn.toml",
 )
 SPARSITIES = {"smoke": [0.9], "cpu": [0.9, 0.99], "paper": [0.5, 0.7, 0.9, 0.95, 0.98, 0.99]}
-CLIENTS = {"pruned by clients": "sparse-proxskip", "pruned by clients in every step": "sparse-proxskip-local"}
-NAIVE = "pruned by the server, naively"
-OTHERS = {
-    NAIVE: "sparse-proxskip-server-naive",
-    "pruned by the server, modified": "sparse-proxskip-server-modified",
-    "FedAvg, pruned by clients": "fedavg-client-topk",
-}
 
 
 def cases(scale):
     """Every variant at every sparsity, and dense ProxSkip across."""
     options = SETTINGS.options(scale)
     steps = round(1 / SETTINGS.hyper(scale)["probability"])
-    yield case("ProxSkip, dense", "scaffnew", options, probability=1 / steps)
+    yield proxskip.dense(options, steps)
     for sparsity in SPARSITIES[scale]:
-        for name, algorithm in (CLIENTS | OTHERS).items():
-            own = {"local_steps": steps} if algorithm == "fedavg-client-topk" else {"probability": 1 / steps}
-            yield case(name, algorithm, options, at=sparsity, sparsity=sparsity, **own)
+        yield from proxskip.sparse(options, steps, sparsity, at=sparsity)
 
 
 def picture(results):
@@ -47,9 +38,9 @@ def picture(results):
 def judge(results):
     """At the highest sparsity: whether the better of the client variants is above the naive server."""
     at = max(result.case.at for result in results.found if result.case.at)
-    ahead = {name: results.difference(name, NAIVE, at=at) for name in CLIENTS}
+    ahead = {name: results.difference(name, proxskip.NAIVE, at=at) for name in proxskip.CLIENTS}
     name, by = max(ahead.items(), key=lambda item: item[1].mean)
-    rival = points_apart(results.difference(name, "FedAvg, pruned by clients", at=at))
+    rival = points_apart(results.difference(name, proxskip.FEDAVG, at=at))
     return Verdict(
         bool(by.mean > 0),
         f"at {100 * at:g} %, {name}: {points_apart(by)} the naive server, {rival} FedAvg so pruned",

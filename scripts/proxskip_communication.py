@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from fedjax_sparse.cli import reproducing
-from fedjax_sparse.reproduction import charts
-from fedjax_sparse.reproduction.cases import Settings, case
+from fedjax_sparse.reproduction import charts, proxskip
+from fedjax_sparse.reproduction.cases import Settings
 from fedjax_sparse.reproduction.reproducing import Reproduction
 
 FILES = Path(__file__).parents[1] / "experiments"
@@ -18,23 +18,14 @@ SETTINGS = Settings(
     FILES / "sparse_proxskip/cifar10_cnn.toml",
 )
 SPARSITY = 0.9
-CLIENTS = {"pruned by clients": "sparse-proxskip", "pruned by clients in every step": "sparse-proxskip-local"}
-NAIVE = "pruned by the server, naively"
-OTHERS = {
-    NAIVE: "sparse-proxskip-server-naive",
-    "pruned by the server, modified": "sparse-proxskip-server-modified",
-    "FedAvg, pruned by clients": "fedavg-client-topk",
-}
 
 
 def cases(scale):
     """Every variant at 90 %, and dense ProxSkip."""
     options = SETTINGS.options(scale)
     steps = round(1 / SETTINGS.hyper(scale)["probability"])
-    yield case("ProxSkip, dense", "scaffnew", options, probability=1 / steps)
-    for name, algorithm in (CLIENTS | OTHERS).items():
-        own = {"local_steps": steps} if algorithm == "fedavg-client-topk" else {"probability": 1 / steps}
-        yield case(name, algorithm, options, sparsity=SPARSITY, **own)
+    yield proxskip.dense(options, steps)
+    yield from proxskip.sparse(options, steps, SPARSITY)
 
 
 def picture(results):

@@ -14,6 +14,7 @@ import numpy as np
 from fedjax_sparse.cli import reproducing
 from fedjax_sparse.reproduction import charts, convex
 from fedjax_sparse.reproduction.cases import Settings, case
+from fedjax_sparse.reproduction.proxskip import CLIENTS, MODIFIED, NAIVE, SERVER
 from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict
 
 FILES = Path(__file__).parents[1] / "experiments"
@@ -30,12 +31,6 @@ DATA = {
 }
 SPARSITY = 0.9
 DENSE = {"ProxSkip, dense": "scaffnew", "local SGD, dense": "fedavg"}
-CLIENTS = {"pruned by clients": "sparse-proxskip", "pruned by clients in every step": "sparse-proxskip-local"}
-NAIVE, MODIFIED = "pruned by the server, naively", "pruned by the server, modified"
-SERVER = {
-    NAIVE: "sparse-proxskip-server-naive",
-    MODIFIED: "sparse-proxskip-server-modified",
-}
 GAP, SMALLEST = "suboptimality", 1e-15  # nearer to f* than rounding
 
 
