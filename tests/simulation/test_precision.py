@@ -16,6 +16,7 @@ from fedjax_sparse.errors import UsageError
 from fedjax_sparse.experiments.building import build
 from fedjax_sparse.models import model as models
 from fedjax_sparse.simulation import driver
+from fedjax_sparse.simulation.deployment import trained
 from tests import toy
 from tests.conftest import forget_programs
 
@@ -68,8 +69,8 @@ def test_every_algorithm_in_mixed_precision(name):
     floats = [leaf for leaf in jax.tree.leaves(last.state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     assert {leaf.dtype for leaf in floats} == {jnp.dtype("float32")}
     assert trees.all_finite(floats)
-    server, clients = jax.tree.map(lambda leaf: leaf[0], last.state)
-    deployed = algorithm.model(server, jax.tree.map(lambda leaf: leaf[0], clients)).params
+    (model,) = trained(algorithm, setting, last.state)
+    deployed = model.variables.params
     for promise in algorithm.declared:
         if (promise.what, promise.how) == ("deployed", "exact"):
             assert promise.kept is not None
