@@ -66,7 +66,7 @@ def introduced(about: str, processes: Cluster = ALONE) -> Iterator[None]:
     """Says what is to come before JAX is imported, which takes seconds, and in the end how long all of it took."""
     from fedjax_sparse.experiments import progress
 
-    with progress.silent(bool(processes.process_id)), progress.timed():
+    with progress.silent(not processes.first), progress.timed():
         progress.say(about)
         with progress.doing("starting JAX"):
             importlib.import_module("fedjax_sparse.experiments.driving")

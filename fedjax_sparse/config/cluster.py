@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 
 from fedjax_sparse import errors
 from fedjax_sparse.config.options import AT_LEAST_ONE, NOT_NEGATIVE, Options, option
 
 MAX_PORT = 2**16 - 1
+# Where SLURM and Open MPI say which process this is; JAX, which reads the same, is slower to start.
+RANKS = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +64,13 @@ class Cluster(Options):
     def alone(self) -> bool:
         """Whether this process is the only one."""
         return self.coordinator is None
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that speaks and records, as far as that is known before JAX starts."""
+        if self.coordinator != "auto":
+            return not self.process_id
+        return all(os.environ.get(name, "0") == "0" for name in RANKS)
 
 
 ALONE = Cluster()
