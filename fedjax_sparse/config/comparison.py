@@ -54,8 +54,16 @@ TUNED = Option(
     None,
 )
 # What winners of a sweep were tuned for; where a comparison differs in it, that is said.
-CONDITIONS = ("dataset", "model", "train_examples", "partition", "alpha", "classes_per_client", "clients")
-CONDITIONS += ("cohort_size", "rounds", "local_epochs", "local_steps", "batch_size")
+CONDITIONS = (
+    "dataset",
+    "model",
+    "train_examples",
+    "image_shrink",
+    "partition",
+    "alpha",
+    "classes_per_client",
+)
+CONDITIONS += ("clients", "cohort_size", "rounds", "local_epochs", "local_steps", "batch_size")
 
 
 class Case(NamedTuple):

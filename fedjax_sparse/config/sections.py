@@ -77,6 +77,9 @@ class Data(Options):
     scaling: Literal["standard", "unit", "symmetric"] = option(
         "standard", "images to mean 0 and deviation 1 in each channel, or to [0, 1], or to [-1, 1]"
     )
+    image_shrink: int = option(
+        1, "side of the squares of pixels that are averaged to one, for smaller images", allowed=AT_LEAST_ONE
+    )
     augment: bool = option(False, "random crops and flips of training images, drawn by each client")
     dtype: Literal["float32", "float64", "bfloat16"] = option(
         "float32", "precision of parameters, states and messages, and of layers where nothing else is stated"

@@ -8,7 +8,7 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from fedjax_sparse.data import cache, labels, own_files, synthetic, tables, tfds
+from fedjax_sparse.data import cache, images, labels, own_files, synthetic, tables, tfds
 from fedjax_sparse.data.arrays import Dataset, Task
 from fedjax_sparse.data.catalogue import DATASETS, Entry, known_task
 from fedjax_sparse.data.columns import NOT_STATED, Roles
@@ -19,7 +19,6 @@ __all__ = ["DATASETS", "Dataset", "Entry", "known_task", "load"]
 
 _LIBSVM_SUFFIXES = (".libsvm", ".svm", ".libsvm.gz", ".svm.gz")
 _DIGITS_TEST_EVERY = 5
-_MOMENTS_BLOCK = 4096  # examples at a time
 
 
 class _Source(NamedTuple):
@@ -134,7 +133,7 @@ def _read(source: _Source, entry: Entry) -> Arrays:
         if entry.task is not None and arrays[name].dtype.kind in "iu":
             arrays[name] = arrays[name].astype(np.int32) - entry.first_label
     if arrays["x_train"].dtype == np.uint8 and entry.mean is None:
-        arrays["moments"] = _moments(arrays["x_train"])
+        arrays["moments"] = images.moments(arrays["x_train"])
     return arrays
 
 
@@ -178,19 +177,6 @@ def _count_classes(task: Task, x: np.ndarray, y: np.ndarray) -> int:
     if task == "text":
         return 1 + int(max(x.max(initial=0), y.max(initial=0)))
     return 1 + int(y.max(initial=0))
-
-
-def _moments(x: np.ndarray) -> np.ndarray:
-    """Mean and standard deviation f64[2, C] of each channel of x / 255 for uint8 x, exact sums of integers."""
-    values = np.arange(256)
-    histogram = np.zeros((x.shape[-1], 256), np.int64)
-    for start in range(0, len(x), _MOMENTS_BLOCK):
-        block = x[start : start + _MOMENTS_BLOCK].reshape(-1, x.shape[-1])
-        histogram += [np.bincount(channel, minlength=256) for channel in block.T]
-    count = histogram.sum(axis=1)
-    mean = histogram @ values / count
-    std = np.sqrt(np.maximum(histogram @ values**2 / count - mean**2, 0.0))
-    return np.stack([mean, np.where(std > 0, std, 255.0)]) / 255  # a constant channel is only shifted
 
 
 def _digits() -> Arrays:

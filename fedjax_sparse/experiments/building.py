@@ -15,7 +15,7 @@ from fedjax_sparse.config import network_files, registry
 from fedjax_sparse.config import run_config as configs
 from fedjax_sparse.config.run_config import RunConfig
 from fedjax_sparse.config.sections import Data, Partition
-from fedjax_sparse.data import client_test, datasets, subsets
+from fedjax_sparse.data import client_test, datasets, images, subsets
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.columns import Roles
 from fedjax_sparse.data.datasets import Dataset
@@ -233,6 +233,8 @@ def _as_configured(dataset: Dataset, data: Data) -> Dataset:
     """The data set with its images scaled and its training examples chosen as the configuration says."""
     if data.augment:
         dataset = dataclasses.replace(dataset, augment=True)
+    if data.image_shrink > 1:
+        dataset = images.shrunk(dataset, data.image_shrink)
     if data.scaling != "standard" and dataset.x_train.dtype == np.uint8:
         mean, std = (0.0, 1.0) if data.scaling == "unit" else (0.5, 0.5)
         channels = len(dataset.mean)

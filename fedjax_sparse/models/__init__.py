@@ -31,6 +31,7 @@ class Card(NamedTuple):
 # Where kernels and biases start, an option of every model; see `fedjax_sparse.models.initializers`.
 INITS = ("own", "glorot", "he", "lecun", "torch")
 _GROUP_OR_BATCH = ("group", "batch")
+_CIFAR_RESNET = {"norm": _GROUP_OR_BATCH, "width": 16, "unbiased": False}
 _VGG = {"norm": ("batch", "group", "none"), "hidden": (), "unbiased": False}
 
 MODELS: dict[str, Card] = {
@@ -60,11 +61,11 @@ MODELS: dict[str, Card] = {
         11_173_962,
         options={"norm": _GROUP_OR_BATCH, "unbiased": False},
     ),
+    "resnet8": Card(
+        "ResNet-8 with parameter-free shortcuts; CIFAR-10", "resnet:resnet8", 75_290, options=_CIFAR_RESNET
+    ),
     "resnet20": Card(
-        "ResNet-20 with parameter-free shortcuts; CIFAR-10",
-        "resnet:resnet20",
-        269_722,
-        options={"norm": _GROUP_OR_BATCH, "unbiased": False},
+        "ResNet-20 with parameter-free shortcuts; CIFAR-10", "resnet:resnet20", 269_722, options=_CIFAR_RESNET
     ),
     "vgg11": Card("VGG-11 with one dense layer; CIFAR-10", "vgg:vgg11", 9_231_114, options=_VGG),
     "vgg16": Card(

@@ -91,6 +91,7 @@ def test_published_parameter_count(name):
     [
         ("resnet18", 100, {}, 11_220_132),
         ("resnet18", 10, {"norm": "batch"}, 11_173_962),
+        ("resnet20", 10, {"width": 32}, 1_073_962),
         ("vgg16", 10, {"norm": "none", "hidden": (4096, 4096)}, 33_638_218),
         ("vgg11", 10, {"norm": "none", "hidden": (4096, 4096)}, 28_144_010),
         ("mlp", 10, {"hidden": ()}, 30_730),
@@ -368,6 +369,7 @@ def test_gru_gradient_through_time_against_finite_differences():
         ("lenet5", (8, 8, 1), 10, {}, "at least 12x12 pixels"),
         ("vgg11", (28, 28, 1), 10, {}, "at least 32x32 pixels"),
         ("resnet18", (784,), 10, {}, r"\(height, width, channels\).*\(784,\)"),
+        ("resnet8", (32, 32, 3), 10, {"width": 12}, "width = 12 of resnet8 .* allowed: multiples of 8"),
         ("resnet18", (32, 32, 3), 10, {"norm": "layer"}, "unknown norm of model resnet18 'layer'"),
         ("logistic", (5,), 3, {}, "takes 2 classes, not 3"),
         ("gru", (5, 5), 86, {}, r"\(time steps,\)"),
