@@ -49,7 +49,7 @@ def _main(reproductions: Sequence[Reproduction], about: str | None, args: Sequen
     given = parser.parse_args(args)
     out = given.out or Path("runs") / given.scale
     asked = {
-        one.name: [_at(case, given.data_dir) for case in one.cases(given.scale)] for one in reproductions
+        one.name: [_at(case, given.data_dir) for case in one.cases_at(given.scale)] for one in reproductions
     }
     for some in asked.values():
         cases.check(some)

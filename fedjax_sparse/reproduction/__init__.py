@@ -46,6 +46,8 @@ writes NAME.png, NAME.pdf and NAME.csv, and ends with the verdict; with `--no-ru
   same run have it once. Use `experiments/smoke.toml` at the smoke scale, with few further cases: each is compiled.
 * **Scales.** `smoke` proves that the script works, in seconds; its verdict is no evidence. `cpu` has the same shape of
   result in at most 20 minutes on two cores. `paper` is the paper's setting, from the files under `experiments/`.
+* **Rates.** Where methods need rates of their own, `tuned={"cpu": FILES / "x_tuned.toml"}` names the winners.toml of a
+  `fedjax-sparse sweep`, which all had with the same budget; its [sweep] table says how it was made.
 * **Charts.** `charts.sweep` is a score over `Case.at`, `charts.curves` any recorded columns over rounds, bytes or
   FLOPs, with a panel for each `Case.panel`; several lists of them go into one `charts.picture`. A column that is not
   recorded but follows from others is added by `Results.with_column`.

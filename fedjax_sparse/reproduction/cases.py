@@ -103,6 +103,25 @@ def case(
     return Case(series, run_config.configure(algorithm, **values), panel, at)
 
 
+def tuned(one: Case, winners: Mapping[str, Mapping[str, Any]]) -> Case:
+    """A case with what won a sweep for its algorithm.
+
+    Args:
+        one: The case.
+        winners: Algorithm -> option -> value, as in the winners.toml of `fedjax-sparse sweep`.
+
+    Raises:
+        UsageError: Its algorithm has no winner.
+    """
+    algorithm = one.config.algorithm
+    if algorithm not in winners:
+        raise UsageError(
+            f"no winner for {algorithm}, which {_place(one)} needs; there are {', '.join(winners)}"
+        )
+    values = run_config.values(one.config) | dict(winners[algorithm])
+    return one._replace(config=run_config.configure(algorithm, **values))
+
+
 # Algorithms without --sparsity: what they have in its place.
 _DENSITIES = {"prunefl": "max_density", "sub-fedavg": "target_density"}
 

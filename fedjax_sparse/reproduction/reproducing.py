@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
-from fedjax_sparse.errors import RunError
-from fedjax_sparse.reproduction import published
+from fedjax_sparse.config import run_config, sweep
+from fedjax_sparse.errors import RunError, UsageError
+from fedjax_sparse.reproduction import cases, published
 from fedjax_sparse.reproduction.cases import Case, Results, Scale
 from fedjax_sparse.reproduction.charts import Picture
 from fedjax_sparse.reproduction.published import Beside
@@ -34,6 +36,8 @@ class Reproduction(NamedTuple):
         claim: What the paper says that it shows; empty where it claims nothing.
         judge: What came of the runs -> whether that holds here.
         published: File and table of the published numbers; None where none is known.
+        tuned: Scale -> winners.toml of a `fedjax-sparse sweep`, which has for each algorithm what it is run with there;
+            at the other scales all have what `cases` says.
     """
 
     name: str
@@ -43,6 +47,23 @@ class Reproduction(NamedTuple):
     claim: str = ""
     judge: Callable[[Results], Verdict] | None = None
     published: tuple[Path, str] | None = None
+    tuned: Mapping[Scale, Path] = MappingProxyType({})
+
+    def cases_at(self, scale: Scale) -> list[Case]:
+        """Its runs, with what was tuned for them.
+
+        Raises:
+            UsageError: A file cannot be read, or has no winner for an algorithm.
+        """
+        found = [*self.cases(scale)]
+        if scale not in self.tuned:
+            return found
+        path = self.tuned[scale]
+        try:
+            winners = sweep.winners_of(run_config.read(path))
+            return [cases.tuned(one, winners) for one in found]
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from None
 
 
 class Report(NamedTuple):

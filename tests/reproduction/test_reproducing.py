@@ -4,9 +4,10 @@ import csv
 
 import pytest
 
-from fedjax_sparse.errors import RunError
+from fedjax_sparse.config import run_config
+from fedjax_sparse.errors import RunError, UsageError
 from fedjax_sparse.reproduction import charts, page, reproducing
-from fedjax_sparse.reproduction.cases import Results
+from fedjax_sparse.reproduction.cases import Results, case
 from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict, points_apart
 from fedjax_sparse.results.drawing import Quantity
 from fedjax_sparse.results.statistics import Estimate
@@ -89,3 +90,22 @@ def test_where_nothing_was_recorded_there_is_no_figure(report, tmp_path):
 
 def test_differences_in_words():
     assert points_apart(Estimate(-0.0131, float("nan"))) == "1.3 points below"
+
+
+def test_what_won_a_sweep_is_used_at_its_scale_alone(tmp_path):
+    (tmp_path / "won.toml").write_text("[sweep]\n[algorithm.flare]\nclient_lr = 0.5\ntau = 0.25\n")
+
+    def figure(*algorithms):
+        return Reproduction(
+            "figure",
+            "Paper",
+            lambda scale: [case(name, name, {"rounds": 2}) for name in algorithms],
+            charts.picture,
+            tuned={"cpu": tmp_path / "won.toml"},
+        )
+
+    there, elsewhere = (figure("flare").cases_at(scale)[0].config for scale in ("cpu", "paper"))
+    assert there == run_config.configure("flare", rounds=2, client_lr=0.5, tau=0.25)
+    assert elsewhere == run_config.configure("flare", rounds=2)
+    with pytest.raises(UsageError, match=r"won\.toml: no winner for ef21, which ef21 needs; there are flare"):
+        figure("ef21").cases_at("cpu")
