@@ -44,6 +44,8 @@ WORKLOADS = {
     "mlp": Workload((28, 28, 1), 10, "mlp", clients=100, cohort=100, batch=32, steps=10),
     "femnist_cnn": Workload((28, 28, 1), 62, "femnist_cnn", clients=100, cohort=16, batch=20, steps=5),
     "pfl_cnn": Workload((32, 32, 3), 10, "pfl_cnn", clients=1000, cohort=50, batch=10, steps=5),
+    "resnet20": Workload((32, 32, 3), 10, "resnet20", clients=20, cohort=10, batch=16, steps=5),
+    "resnet18": Workload((32, 32, 3), 10, "resnet18", clients=20, cohort=10, batch=16, steps=2),
 }
 """By name. `pfl_cnn` is pfl-research's CIFAR-10 benchmark (Granqvist et al., arXiv 2404.06430)."""
 

@@ -30,6 +30,8 @@ def logits(workload: Workload, x: jax.Array) -> jax.Array:
     """The network of `fedjax_sparse` with the same name, in training, on uint8[B, H, W, C]."""
     x, relu = x.astype(jnp.float32) / 255, jax.nn.relu
     match workload.model:
+        case "softmax":
+            pass
         case "mlp":
             x = relu(hk.Linear(128)(relu(hk.Linear(128)(hk.Flatten()(x)))))
         case "femnist_cnn":
@@ -39,6 +41,8 @@ def logits(workload: Workload, x: jax.Array) -> jax.Array:
             x = relu(hk.Conv2D(32, 3, padding="VALID")(x))
             x = dropout(0.25, pool(relu(hk.Conv2D(64, 3, padding="VALID")(x))))
             x = dropout(0.5, relu(hk.Linear(128)(hk.Flatten()(x))))
+        case other:
+            raise NotImplementedError(f"{other} is not among the networks written for FedJAX")
     return hk.Linear(workload.classes)(hk.Flatten()(x))
 
 

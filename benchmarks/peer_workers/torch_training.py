@@ -4,7 +4,7 @@
 # PyTorch is installed in the peers' environments only.
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -37,8 +37,52 @@ def network(workload: Workload) -> nn.Module:
             *(nn.Flatten(), nn.Linear((height - 4) // 2 * ((width - 4) // 2) * 64, 128), nn.ReLU()),
             *(nn.Dropout(0.5), nn.Linear(128, classes)),
         ],
+        "resnet20": lambda: [*residual(channels, (16, 32, 64), 3, 8, False), nn.Linear(64, classes)],
+        "resnet18": lambda: [*residual(channels, (64, 128, 256, 512), 2, 32, True), nn.Linear(512, classes)],
     }
     return nn.Sequential(*layers[workload.model]())
+
+
+class Block(nn.Module):
+    """A basic block; where it changes the shape, its shortcut is a 1x1 convolution or subsampling and zeros."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, groups: int, project: bool):
+        super().__init__()
+        self.stride, self.extra, self.projection = stride, outputs - inputs, None
+        self.body = nn.Sequential(
+            *normed(inputs, outputs, 3, stride, groups), nn.ReLU(), *normed(outputs, outputs, 3, 1, groups)
+        )
+        if project and self.extra:
+            self.projection = nn.Sequential(*normed(inputs, outputs, 1, stride, groups))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, inputs, H, W] -> [B, outputs, H / stride, W / stride]."""
+        shortcut = x
+        if self.projection is not None:
+            shortcut = self.projection(x)
+        elif self.extra:
+            around = (self.extra // 2, self.extra - self.extra // 2)
+            shortcut = nn.functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *around))
+        return nn.functional.relu(self.body(x) + shortcut)
+
+
+def normed(inputs: int, outputs: int, window: int, stride: int, groups: int) -> list[nn.Module]:
+    """A convolution without bias and its GroupNorm."""
+    conv = nn.Conv2d(inputs, outputs, window, stride, padding=window // 2, bias=False)
+    return [conv, nn.GroupNorm(groups, outputs)]
+
+
+def residual(
+    channels: int, widths: Sequence[int], blocks: int, groups: int, project: bool
+) -> list[nn.Module]:
+    """A ResNet for small images up to its last layer; every stage but the first halves the image."""
+    layers: list[nn.Module] = [*normed(channels, widths[0], 3, 1, groups), nn.ReLU()]
+    inputs = widths[0]
+    for stage, outputs in enumerate(widths):
+        for block in range(blocks):
+            layers.append(Block(inputs, outputs, 2 if stage > 0 and block == 0 else 1, groups, project))
+            inputs = outputs
+    return [*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()]
 
 
 def parameters(model: nn.Module) -> int:
