@@ -152,7 +152,8 @@ class Metrics(NamedTuple):
         down: From the server to each client.
         work: Local training.
         loss: f[C], each client's mean training loss over its local steps.
-        log: Further scalars (f[]) or values per client (f[C], averaged over those present), by name.
+        log: Further scalars (f[]), values per client (f[C], averaged over those present) or per pair of clients
+            (f[C, C], averaged over two different ones), by name.
         ranking: Where a mask was found by scores, how far they decided it; the first time that they did not is said.
     """
 

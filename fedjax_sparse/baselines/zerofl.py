@@ -111,7 +111,9 @@ def zerofl(federation: Federation, hyper: ZeroFL) -> Algorithm:
     deploy = layers.active if original else identity
     upload = Declared("upload", "exact", lambda t: kept, among)
     step = trees.sub if hyper.upload == "weights" else _the_mean
-    return _federated(federation, layers, local, deploy, send, step, kept, upload)
+    if hyper.log_masks:
+        consensus.check_overlaps(federation.cohort_size)
+    return _federated(federation, layers, local, deploy, send, step, kept, upload, log_masks=hyper.log_masks)
 
 
 def swat(federation: Federation, hyper: Swat) -> Algorithm:
@@ -221,6 +223,8 @@ def _federated(
     step: Callable[[PyTree, PyTree], PyTree],
     kept: int | None = None,
     upload: Declared | None = None,
+    *,
+    log_masks: bool = False,
 ) -> Algorithm:
     """`local` training, of which `send(received, trained)` is sent with `kept` entries of the kernels, or all.
 
@@ -244,11 +248,12 @@ def _federated(
         sent = Variables(send(server.variables.params, after.params), after.stats)
         log = consensus.client_metrics(server.variables, after, sent, among) if upload else {}
         report = Report(trained.loss, training_work(trained, live))
-        return trees.scale(sent, client.weight), client_state, (report, log)
+        mask = consensus.bits(masks.nonzero(sent.params, among), among) if log_masks else ()
+        return trees.scale(sent, client.weight), client_state, (report, log, mask)
 
     def round_fn(state, cohort, t, key):
         server = state.server
-        total, client_states, (report, log) = federation.over_clients(
+        total, client_states, (report, log, rows) = federation.over_clients(
             work, (server, t), state.client, cohort, key
         )
         mean = weighted_mean(total, cohort.weight)
@@ -258,6 +263,8 @@ def _federated(
         up, down = message(sent_values, sent=cohort.present), message(living, sent=cohort.invited)
         if upload:
             log |= consensus.server_metrics(server.variables, new.variables, among)
+        if log_masks:
+            log["mask_iou_pairs"] = consensus.overlaps(rows)
         return State(new, client_states), Metrics(up, down, report.work, report.loss, log)
 
     def model(server, client_state):

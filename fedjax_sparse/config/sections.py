@@ -256,6 +256,11 @@ class Run(Options):
     objective: bool = option(
         False, "also record the objective: the clients' mean training loss of the model, and the L2 penalty"
     )
+    keep_masks: bool = option(
+        False,
+        "also keep the mask of the server's model at each evaluation and, with --log-masks, how far each two clients' "
+        "agree",
+    )
     checkpoint_every: int = option(25, "rounds between two checkpoints", allowed=AT_LEAST_ONE)
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ from fedjax_sparse.experiments.progress import STDERR, Display, display, doing, 
 from fedjax_sparse.records import sinks
 from fedjax_sparse.records.recorder import Recorder
 from fedjax_sparse.results import figures, reading, tables
-from fedjax_sparse.simulation import driver, memory
+from fedjax_sparse.simulation import deployment, driver, memory
 from fedjax_sparse.simulation.driver import Resume
 
 
@@ -73,6 +73,9 @@ def drive(ready: Ready, out: Path, recorder: Recorder, start: Resume | None, aud
             program=ready.program,
         ):
             done = progress.round
+            if config.run.keep_masks and any(row is not None for row in progress.rows):
+                found = deployment.server_masks(experiment.algorithm, experiment.setting, progress.state)
+                recorder.keep_masks(progress, found)
             recorder.record(progress, say)
             shown.update(done, [row for row in progress.rows if row])
             stopping = meshes.anywhere(bool(received))

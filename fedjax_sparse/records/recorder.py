@@ -1,6 +1,6 @@
 """Writes a run's progress into its folders, and reads it back: rows, divergence, checkpoints."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import numpy as np
 from fedjax_sparse.config.run_config import options_of_run
 from fedjax_sparse.devices import meshes
 from fedjax_sparse.errors import RunError, UsageError
-from fedjax_sparse.records import checkpoints
+from fedjax_sparse.records import checkpoints, mask_files
 from fedjax_sparse.records.run_folder import RunFolder
 from fedjax_sparse.simulation.driver import Progress, Resume
 from fedjax_sparse.simulation.ledger import Ledger
@@ -48,6 +48,12 @@ class Recorder:
                 kept = checkpoints.steps(folder.checkpoints)
                 left = f"its checkpoint of round {kept[-1]} is kept" if kept else "it has no checkpoint yet"
                 report(f"{folder.path}: diverged in round {ledger.diverged_at}; {left}")
+
+    def keep_masks(self, progress: Progress, masks: Sequence[Mapping[str, np.ndarray]]) -> None:
+        """Keeps the masks of an evaluated round, of each seed that still runs; their rows are recorded afterwards."""
+        for k, folder in enumerate(self.folders):
+            if progress.rows[k] is not None:
+                mask_files.write(folder.path, progress.round, masks[k], progress.pairs[k])
 
     @property
     def running(self) -> list[RunFolder]:

@@ -5,6 +5,7 @@
     OUT/metrics.jsonl   one row for each evaluated round
     OUT/clients.csv     how many examples of each class a client holds
     OUT/checkpoints/    see `checkpoints`
+    OUT/masks/          see `mask_files`, where they were asked for
     OUT/.lock           held by the process that writes, see `claims`
 
 A run of several seeds is one program but as many folders: each OUT/seed_<s>/ is complete in itself, and OUT holds

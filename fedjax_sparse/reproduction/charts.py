@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from fedjax_sparse.errors import UsageError
-from fedjax_sparse.reproduction.cases import Result, Results
-from fedjax_sparse.results import drawing, figures, naming, tables
+from fedjax_sparse.reproduction.cases import Case, Result, Results
+from fedjax_sparse.results import drawing, figures, naming, overlaps, tables
 from fedjax_sparse.results.drawing import Curve, Panel, Quantity
 from fedjax_sparse.results.figures import QUANTITIES
 from fedjax_sparse.results.reading import ACCURACY
@@ -98,7 +99,8 @@ def _sweep(panel: str, by_series: Mapping[str, Sequence[Result]], x: Quantity, y
         return Curve(where, where, mean, low, high, seeds)
 
     lines = {series: line(some) for series, some in by_series.items()}
-    return Chart(panel, x, _quantity(y)._replace(label=label), y, lines)
+    ticks = x._replace(scale="places") if x.scale == "linear" else x
+    return Chart(panel, ticks, _quantity(y)._replace(label=label), y, lines)
 
 
 def curves(results: Results, x: str, ys: Sequence[str] = (ACCURACY,)) -> list[Chart]:
@@ -128,6 +130,46 @@ def curves(results: Results, x: str, ys: Sequence[str] = (ACCURACY,)) -> list[Ch
     if not charts:
         raise UsageError(f"no run has recorded {' or '.join(ys)}")
     return charts
+
+
+def mask_overlaps(results: Results) -> Picture:
+    """Heat maps: of the server's masks by round for every case, then of clients' masks in the first and last round.
+
+    Raises:
+        UsageError: No run has kept masks; their cases need `keep_masks=True`.
+    """
+    of_cases = [
+        [
+            (result.case, one._replace(title=_named(result.case, one.title)))
+            for one in overlaps.of_run(result.run)
+        ]
+        for result in results.found
+    ]
+    found = [one for kind in itertools.zip_longest(*of_cases) for one in kind if one]
+    if not found:
+        raise UsageError("no run has kept masks: their cases need keep_masks=True")
+    points = [
+        Point(
+            case.panel,
+            one.title,
+            f"iou_with_{b}",
+            float(a),
+            float(value),
+            float(value),
+            float(value),
+            one.seeds,
+        )
+        for case, one in found
+        for a, values in zip(one.places, one.iou, strict=True)
+        for b, value in zip(one.places, values, strict=True)
+        if np.isfinite(value)
+    ]
+    maps, title = [one for _, one in found], naming.title([result.run for result in results.found])
+    return Picture(lambda: overlaps.figure(maps, title), points)
+
+
+def _named(case: Case, title: str) -> str:
+    return ", ".join(filter(None, [case.series, case.panel, title]))
 
 
 def picture(results: Results, charts: Sequence[Chart]) -> Picture:

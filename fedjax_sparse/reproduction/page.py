@@ -6,13 +6,10 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-import numpy as np
-
-from fedjax_sparse.reproduction.published import Beside
+from fedjax_sparse.reproduction import published
+from fedjax_sparse.reproduction.published import Beside, Table
 from fedjax_sparse.reproduction.reproducing import Report
 from fedjax_sparse.results import html
-
-HEADER = ("panel", "series", "x", "published", "here", "difference", "")
 
 
 def write(reports: Sequence[Report], failures: Sequence[str], file: Path) -> Path:
@@ -32,44 +29,51 @@ def _claims(reports: Sequence[Report]) -> Iterator[str]:
     if judged:
         yield "<h2>Claims</h2><ul>"
         for report in judged:
-            yield f'<li><a href="#{report.reproduction.name}">{escape(report.last_line)}</a></li>'
+            name, title = report.reproduction.name, escape(report.reproduction.title)
+            yield f'<li><a href="#{name}">{title}</a>: {escape(report.last_line)}.</li>'
         yield "</ul>"
 
 
 def _section(report: Report) -> Iterator[str]:
-    name, title = report.reproduction.name, escape(report.reproduction.title)
-    yield f'<section id="{name}"><h2>{title}</h2>'
-    yield f'<img src="{report.picture.name}" alt="{title}" loading="lazy">'
+    name, title = report.reproduction.name, report.reproduction.title
+    yield f'<section id="{name}"><h2>{escape(title)}</h2>'
+    yield html.picture(report.picture.read_bytes(), report.picture.name, title)
     yield f"<p>{escape(report.last_line)}.</p>"
     for line in report.missing:
         yield f"<p><strong>Missing:</strong> {escape(line)}</p>"
-    if report.rows:
-        yield from _beside(report)
+    if report.table:
+        yield from _beside(report, report.table)
     else:
         yield "<p>No published numbers are known.</p>"
     yield f'<p>Numbers: <a href="{name}.csv">{name}.csv</a>; <a href="{name}.pdf">{name}.pdf</a></p></section>'
 
 
-def _beside(report: Report) -> Iterator[str]:
-    yield f"<p>Published: {escape(report.source)}</p>"
-    counts = [sum(row.agrees is answer for row in report.rows) for answer in (True, False, None)]
-    yield "<p>{} numbers agree, {} differ, {} are not compared.</p>".format(*counts)
+def _beside(report: Report, table: Table) -> Iterator[str]:
+    yield f"<p>Published: {escape(table.source)}. {escape(table.note)}</p>"
+    agree, differ, left = (sum(row.agrees is answer for row in report.rows) for answer in (True, False, None))
+    tolerance = published.shown(table.tolerance, table)
+    yield (
+        f"<p>{agree} numbers agree, within {tolerance}{table.unit and ' points'} or two deviations; {differ} differ; "
+        f"{left} are not compared.</p>"
+    )
     if report.settings:
         yield f"<p>Not the same: {escape('; '.join(report.settings))}.</p>"
-    yield from html.table(HEADER, map(_cells, report.rows))
+    elif differ:
+        yield "<p>Nothing that is known of the published runs is set otherwise here.</p>"
+    unit = f", {table.unit}" if table.unit else ""
+    header = ("panel", "series", "x", f"published{unit}", f"here{unit}", "difference", "")
+    yield from html.table(header, (_cells(row, table) for row in report.rows))
 
 
-def _cells(row: Beside) -> Sequence[str]:
+def _cells(row: Beside, table: Table) -> Sequence[str]:
     words = {True: "agrees", False: "differs", None: row.remark}
-    ours = "" if row.ours is None else f"{row.ours.mean:.4g}"
-    difference = "" if np.isnan(row.difference) else f"{row.difference:+.4g}"
-    deviation = "" if np.isnan(row.deviation) else f" ± {row.deviation:.2g}"
+    deviation = published.shown(row.deviation, table, ".2g")
     return (
         row.panel,
         row.series,
         f"{row.x:g}",
-        f"{row.published:.4g}{deviation}",
-        ours,
-        difference,
+        published.shown(row.published, table) + (deviation and f" ± {deviation}"),
+        published.shown(row.ours.mean if row.ours else float("nan"), table),
+        published.shown(row.difference, table, "+.3g"),
         words[row.agrees],
     )

@@ -63,6 +63,7 @@ class Table(NamedTuple):
 
     source: str
     quantity: str
+    unit: str
     note: str
     tolerance: float
     lines: Sequence[Line]
@@ -121,6 +122,7 @@ def _table(stated: Mapping[str, Any]) -> Table:
     return Table(
         stated["source"],
         stated["quantity"],
+        stated.get("unit", ""),
         stated.get("note", ""),
         stated.get("tolerance", 0) / scale,
         [_line(line, setting, scale) for line in lines],
@@ -192,6 +194,11 @@ def differences(table: Table, results: Results) -> list[str]:
                 if values[name] != theirs:
                     found[f"{name.replace('_', ' ')}: {values[name]} here, {theirs} there"] = None
     return [*found]
+
+
+def shown(value: float, table: Table, form: str = ".4g") -> str:
+    """A number of the table in its unit; empty where it is NaN."""
+    return "" if np.isnan(value) else f"{_UNITS[table.unit] * value:{form}}"
 
 
 def _rounded(x: float) -> float:

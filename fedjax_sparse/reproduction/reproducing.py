@@ -12,7 +12,7 @@ from fedjax_sparse.errors import RunError, UsageError
 from fedjax_sparse.reproduction import cases, published
 from fedjax_sparse.reproduction.cases import Case, Results, Scale
 from fedjax_sparse.reproduction.charts import Picture
-from fedjax_sparse.reproduction.published import Beside
+from fedjax_sparse.reproduction.published import Beside, Table
 from fedjax_sparse.results import drawing
 from fedjax_sparse.results.statistics import Estimate
 from fedjax_sparse.results.tables import write_csv
@@ -75,7 +75,7 @@ class Report(NamedTuple):
         verdict: On its claim; None where there is none.
         rows: The published numbers with ours.
         settings: In what our runs are set otherwise than the published ones.
-        source: Of the published numbers; empty where there are none.
+        table: The published numbers by themselves; None where there are none.
         missing: Runs that did not finish, and why.
         picture: The PNG.
     """
@@ -85,7 +85,7 @@ class Report(NamedTuple):
     verdict: Verdict | None
     rows: Sequence[Beside]
     settings: Sequence[str]
-    source: str
+    table: Table | None
     missing: Sequence[str]
     picture: Path
 
@@ -125,7 +125,7 @@ def report(reproduction: Reproduction, scale: Scale, results: Results, out: Path
         _judged(reproduction.judge, results) if reproduction.judge else None,
         rows,
         published.differences(table, results) if table else [],
-        table.source if table else "",
+        table,
         results.missing,
         files[0],
     )

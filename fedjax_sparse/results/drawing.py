@@ -26,13 +26,14 @@ class Quantity(NamedTuple):
         label: The axis label.
         unit: `%` for fractions; ticks of bytes `B`, of FLOPs and of counted values have SI prefixes, those of seconds
             `s` are written out; empty for plain numbers.
-        scale: `wide` is logarithmic where a linear axis would hide the small values, else linear; `zero` is linear
-            from zero; `rounds` has its ticks where models were evaluated.
+        scale: `wide` is logarithmic where a linear axis would hide the small values, else linear; `log` has a place for
+            zeros, below the smallest value, where there are any; `zero` is linear from zero; `rounds` has its ticks
+            where models were evaluated, and `places` where runs stand.
     """
 
     label: str
     unit: Literal["", "%", "B", "FLOP", "values", "s"] = ""
-    scale: Literal["linear", "rounds", "log", "wide", "zero"] = "linear"
+    scale: Literal["linear", "rounds", "places", "log", "wide", "zero"] = "linear"
 
 
 class Curve(NamedTuple):
@@ -68,7 +69,9 @@ TARGET: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0}
 MOST_TICKS = 10
 MOST_MARKERS = 12  # on a line
 LETTERS = 76  # of a title, above one panel
-LETTERS_UP = 36  # of a label beside a panel
+LETTERS_UP = 28  # of a label beside a panel
+APART = 0.08  # of an axis, between two ticks that are written
+MOST_DECADES = 5  # that are written out
 KINDS = ("png", "pdf")  # of files; PNG is drawn at a third of the cost of both
 UNDATED = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
 STYLE = {
@@ -119,8 +122,10 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         there, look = line.seeds > 0, _look(number)
         x, y, low, high = (values[there] for values in (line.x, line.y, line.low, line.high))
         axes.plot(x, y, markevery=-(-len(x) // MOST_MARKERS) or 1, **look)
-        if line.seeds.max() > 1:
+        if line.seeds.max() > 1 and len(x) > 1:
             axes.fill_between(x, low, high, color=look["color"], alpha=0.18, linewidth=0)
+        elif line.seeds.max() > 1:
+            axes.errorbar(x, y, np.maximum([y - low, high - y], 0), color=look["color"], capsize=3)
         if target is not None:
             axes.axhline(target, color=look["color"], **TARGET)
     by_round = panel.x.scale == "rounds"  # then all panels reach from the first evaluation to the last
@@ -148,17 +153,13 @@ def _set_axis(axes: Axes, side: Literal["x", "y"], quantity: Quantity, values: n
     axis.set_label_text(label if side == "x" else textwrap.fill(label, LETTERS_UP))
     low, high = np.nanmin(values), np.nanmax(values)
     if quantity.scale == "log" or (quantity.scale == "wide" and 0 < 30 * low < high):
-        axes.set(**{f"{side}scale": "log"})
-        least = np.min(
-            values, where=values > 0, initial=high or 1.0
-        )  # what is zero has no place on this axis
-        axis.set_major_locator(ticker.LogLocator(subs=_ticks_per_decade(high / least)))
-        axis.set_minor_locator(ticker.NullLocator())
-        axis.set_major_formatter("{x:g}")
-    elif quantity.scale == "rounds":
-        margin = 0.03 * (high - low) or 0.5
+        _set_log(axes, side, values[np.isfinite(values)])
+    elif quantity.scale in ("rounds", "places"):
+        margin = 0.03 * (high - low) or 0.05 * abs(high) or 0.5
         axes.set(**{f"{side}lim": (low - margin, high + margin)})
-        axis.set_major_locator(ticker.FixedLocator(evaluated(values).tolist()))
+        ticks = evaluated(values) if quantity.scale == "rounds" else apart(values)
+        axis.set_major_locator(ticker.FixedLocator(ticks.tolist()))
+        axis.set_major_formatter("{x:g}")
     elif quantity.scale == "zero":
         axes.set(**{f"{side}lim": (0, None)})
     if quantity.unit == "%":
@@ -169,6 +170,36 @@ def _set_axis(axes: Axes, side: Literal["x", "y"], quantity: Quantity, values: n
         axis.set_major_formatter(
             ticker.EngFormatter("" if quantity.unit in ("FLOP", "values") else quantity.unit)
         )
+
+
+def _set_log(axes: Axes, side: Literal["x", "y"], values: np.ndarray) -> None:
+    """A logarithmic axis; where some of the values are zero, it has a place for them below the others."""
+    from matplotlib import ticker
+
+    axis = axes.xaxis if side == "x" else axes.yaxis
+    high = np.max(values)
+    least = np.min(values, where=values > 0, initial=high or 1.0)
+    axes.set(**{f"{side}scale": "log"})
+    axis.set_major_locator(ticker.LogLocator(subs=_ticks_per_decade(high / least)))
+    wide = high / least > 10**MOST_DECADES
+    axis.set_major_formatter(ticker.LogFormatterMathtext() if wide else "{x:g}")
+    if high > 0 and np.min(values) <= 0:
+        lowest = 10 ** np.floor(np.log10(least))
+        getattr(axes, f"set_{side}scale")("symlog", linthresh=lowest, linscale=0.5)
+        decades = lowest * 10.0 ** np.arange(np.ceil(np.log10(high / lowest)) + 1)
+        axis.set_major_locator(ticker.FixedLocator([0, *decades[:: -(-len(decades) // MOST_TICKS)]]))
+        axes.set(**{f"{side}lim": (-0.2 * lowest, 1.3 * high)})
+    axis.set_minor_locator(ticker.NullLocator())
+
+
+def apart(places: np.ndarray) -> np.ndarray:
+    """Those of the places that can be written below an axis: the last, and from the first on what is not too near."""
+    known = np.unique(places[np.isfinite(places)])
+    last, kept = known[-1], []
+    for place in known[:-1]:
+        if all(abs(place - other) >= APART * (last - known[0]) for other in (*kept[-1:], last)):
+            kept.append(place)
+    return np.array([*kept, last])
 
 
 def evaluated(rounds: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fedjax_sparse.errors import UsageError
-from fedjax_sparse.results import clients, costs, drawing, layers, naming, reading, tables
+from fedjax_sparse.results import clients, costs, drawing, layers, naming, overlaps, reading, tables
 from fedjax_sparse.results.drawing import KINDS, Curve, Panel, Quantity
 from fedjax_sparse.results.reading import ACCURACY, CLIENT_ACCURACY, SECONDS, Run
 
@@ -122,10 +122,12 @@ def draw(
 
 
 def parts(runs: Sequence[Run], out: Path, kinds: Sequence[str] = KINDS) -> list[Path]:
-    """Draws what the runs cost, by part, and of each that has recorded them, its layers; `out` is there."""
+    """Draws what the runs cost, by part, and of each that has recorded them, its layers and masks; `out` is there."""
     files = costs.draw(runs, out, kinds=kinds)
     for number, run in enumerate(runs, start=1):
-        files += layers.draw(run, out, "layers" if len(runs) == 1 else f"layers_{number}", kinds)
+        suffix = "" if len(runs) == 1 else f"_{number}"
+        files += layers.draw(run, out, f"layers{suffix}", kinds)
+        files += overlaps.draw(run, out, f"masks{suffix}", kinds)
     return files
 
 

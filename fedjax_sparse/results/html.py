@@ -58,14 +58,19 @@ def pictures(captioned: Iterable[tuple[bytes, str]]) -> Iterator[str]:
     """PNGs that are part of the page, with their captions, side by side where there is room."""
     yield '<div class="figures">'
     for png, caption in captioned:
-        # A PNG states its width in bytes 16 to 19; half of it is shown, so that lines stay sharp on dense screens.
-        width, data = int.from_bytes(png[16:20], "big") // 2, base64.b64encode(png).decode()
-        scrolls = ' class="wide"' if width > NARROW else ""
-        yield (
-            f'<figure{scrolls}><img width="{width}" src="data:image/png;base64,{data}" alt="{escape(caption)}">'
-            f"<figcaption>{escape(caption)}</figcaption></figure>"
+        data = base64.b64encode(png).decode()
+        yield picture(
+            png, f"data:image/png;base64,{data}", caption, f"<figcaption>{escape(caption)}</figcaption>"
         )
     yield "</div>"
+
+
+def picture(png: bytes, source: str, alt: str, caption: str = "") -> str:
+    """A PNG that is found at its source; half of its width is shown, so that lines stay sharp on dense screens."""
+    width = int.from_bytes(png[16:20], "big") // 2  # a PNG states it there
+    scrolls = ' class="wide"' if width > NARROW else ""
+    image = f'<img width="{width}" src="{escape(source)}" alt="{escape(alt)}" loading="lazy">'
+    return f"<figure{scrolls}>{image}{caption}</figure>"
 
 
 def _cell(text: str) -> str:

@@ -64,7 +64,7 @@ def read(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise UsageError(f"no run folder {folder}")
-    parts = [folder] if (folder / METRICS).exists() else _seed_folders(folder)
+    parts = seed_folders(folder)
     if not parts:
         raise UsageError(
             f"{folder} is not a run folder: it has no {METRICS} and no seed_<s> folder that has one"
@@ -84,8 +84,10 @@ def read(folder: Path) -> Run:
     )
 
 
-def _seed_folders(folder: Path) -> list[Path]:
-    """In the order of their numbers."""
+def seed_folders(folder: Path) -> list[Path]:
+    """The folders with records: this one, or those of its seeds in the order of their numbers."""
+    if (folder / METRICS).exists():
+        return [folder]
     parts = [path.parent for path in folder.glob(f"seed_*/{METRICS}")]
     return sorted(parts, key=lambda part: (len(part.name), part.name))
 

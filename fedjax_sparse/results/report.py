@@ -32,6 +32,7 @@ CAPTIONS = {
     "density_by_round": "Density by round: of the model, and of what is sent",
     "costs": "What the runs cost",
     "layers": "Which layers keep what",
+    "masks": "How far masks agree",
     "clients": "Who holds what",
 }
 

@@ -31,8 +31,6 @@ from fedjax_sparse.types import (
     Work,
 )
 
-MOST_MASKS = 32  # clients whose masks are held at once to be compared with each other
-
 
 class Server(NamedTuple):
     """What the server keeps.
@@ -102,10 +100,8 @@ def pruned_uploads(federation: Federation, hyper: PrunedUploads, local: LocalRul
     optimizer = federation.server_optimizer
     among = masks.prunable(federation.kinds, masks.SCOPES["kernels"])
     kept, most, kept_of = _counts(federation, hyper.sparsity, local.tiers, among)
-    if hyper.log_masks and federation.cohort_size > MOST_MASKS:
-        raise errors.UsageError(
-            f"--cohort-size = {federation.cohort_size} is too large for --log-masks; allowed: 1 to {MOST_MASKS}"
-        )
+    if hyper.log_masks:
+        consensus.check_overlaps(federation.cohort_size)
     work = _client_work(federation, local, among, kept_of, hyper.log_masks)
 
     def init(variables, key):
@@ -127,7 +123,7 @@ def pruned_uploads(federation: Federation, hyper: PrunedUploads, local: LocalRul
         after = merge(before, total, votes, cohort, t)
         metrics = log.metrics | consensus.server_metrics(before.variables, after.variables, among)
         if hyper.log_masks:
-            metrics["mask_iou_pairs"] = consensus.iou_with_others(log.mask, cohort.present)
+            metrics["mask_iou_pairs"] = consensus.overlaps(log.mask)
         living = masks.count(masks.nonzero(before.variables.params, among), among)
         up = _message(federation, among, log.sent, cohort.present)
         down = _message(federation, among, living, cohort.invited)

@@ -1,14 +1,16 @@
 """The model that comes of a run: taken out of the run's state, and asked for predictions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fedjax_sparse import trees
 from fedjax_sparse.models.model import Model
 from fedjax_sparse.simulation import programs
+from fedjax_sparse.simulation.ledger import prunable
 from fedjax_sparse.simulation.programs import RunState
 from fedjax_sparse.simulation.setting import Setting
 from fedjax_sparse.types import Algorithm, Variables
@@ -57,13 +59,37 @@ class TrainedModel(NamedTuple):
 def trained(algorithm: Algorithm, setting: Setting, state: RunState) -> list[TrainedModel]:
     """The models that a state of K seeds deploys; where clients' differ, that of the first client."""
     store = programs.make_store(algorithm, setting)
+    return [
+        TrainedModel(setting.model, setting.preprocess, programs.deployed(algorithm, store, own))
+        for own in _seeds(state)
+    ]
 
-    def of_seed(k: int) -> TrainedModel:
-        own = RunState(
-            jax.tree.map(lambda leaf: jnp.asarray(leaf[k]), state.server),
-            jax.tree.map(lambda leaf: jnp.asarray(leaf[k, :1]), state.clients),
+
+def server_masks(algorithm: Algorithm, setting: Setting, state: RunState) -> list[dict[str, np.ndarray]]:
+    """Where the server's model of each seed is not zero: bool arrays of the leaves that may be pruned, by name.
+
+    The server's model is its own where it has one, else what it deploys; of clients with models of their own it is that
+    of the first one.
+    """
+    store, among = programs.make_store(algorithm, setting), prunable(algorithm, setting)
+
+    def of(own: RunState) -> dict[str, np.ndarray]:
+        model = algorithm.server_model
+        variables = programs.deployed(algorithm, store, own) if model is None else model(own.server)
+        leaves = zip(
+            trees.names(variables.params),
+            jax.tree.leaves(variables.params),
+            jax.tree.leaves(among),
+            strict=True,
         )
-        variables = programs.deployed(algorithm, store, own)
-        return TrainedModel(setting.model, setting.preprocess, variables)
+        return {name: np.asarray(leaf != 0) for name, leaf, chosen in leaves if chosen}
 
-    return [of_seed(k) for k in range(len(jax.tree.leaves(state)[0]))]
+    return [of(own) for own in _seeds(state)]
+
+
+def _seeds(state: RunState) -> Iterator[RunState]:
+    """The states of single seeds, with the server's and the first client's."""
+    for k in range(len(jax.tree.leaves(state)[0])):
+        own = jax.tree.map(lambda leaf, k=k: leaf[k], state.server)
+        first = jax.tree.map(lambda leaf, k=k: leaf[k, :1], state.clients)
+        yield RunState(*jax.tree.map(jnp.asarray, (own, first)))

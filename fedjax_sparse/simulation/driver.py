@@ -1,7 +1,7 @@
 """Drives a compiled run from block to block, and yields where it stands after each."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 from fedjax_sparse.devices import meshes
 from fedjax_sparse.simulation import programs
 from fedjax_sparse.simulation.deployment import TrainedModel, trained
-from fedjax_sparse.simulation.ledger import Accountant, Ledger
+from fedjax_sparse.simulation.ledger import Accountant, Ledger, at, of_pairs
 from fedjax_sparse.simulation.programs import Program, RunState
 from fedjax_sparse.simulation.setting import Setting
 from fedjax_sparse.types import Algorithm
@@ -24,12 +24,14 @@ class Progress(NamedTuple):
         state: K seeds.
         rows: For each seed the metrics of this round; None between evaluations and once a seed has diverged.
         ledgers: For each seed what it has cost so far and whether it still runs.
+        pairs: For each seed what this round has logged by pair of clients, f[C, C] by name; else nothing.
     """
 
     round: int
     state: RunState
     rows: tuple[dict[str, Any] | None, ...]
     ledgers: tuple[Ledger, ...]
+    pairs: tuple[Mapping[str, np.ndarray], ...] = ()
 
 
 class Resume(NamedTuple):
@@ -108,7 +110,7 @@ def run(
         if evaluate_at(0):
             assessment = jax.device_get(program.evaluate(state, population, test, t, seed_array))
             rows, ledgers = accountant.first_rows(ledgers, assessment, clock.lap())
-            yield Progress(0, state, rows, ledgers)
+            yield Progress(0, state, rows, ledgers, ({},) * len(seeds))
     else:
         t, state, ledgers = resume
         if setting.mesh is not None and setting.state_store == "device":
@@ -123,10 +125,12 @@ def run(
         metrics = jax.device_get(metrics)
         ledgers = accountant.charge(ledgers, metrics, ids, first, t, clock.lap())
         rows: tuple[dict[str, Any] | None, ...] = (None,) * len(seeds)
+        pairs: tuple[Mapping[str, np.ndarray], ...] = ({},) * len(seeds)
         if t == last or evaluate_at(t):
             assessment = jax.device_get(program.evaluate(state, population, test, t, seed_array))
             rows, ledgers = accountant.rows(ledgers, metrics, assessment, first, t, clock.lap())
-        yield Progress(t, state, rows, ledgers)
+            pairs = tuple(of_pairs(at(metrics, k, t - first)) for k in range(len(seeds)))
+        yield Progress(t, state, rows, ledgers, pairs)
 
 
 def draw_cohorts(

@@ -8,7 +8,8 @@ What a row's means weigh:
     *client_test_accuracy             over clients, each once, whatever it holds
     density, density_prunable         entries alive over all entries, not a mean over layers
     density/KERNEL                    the same of one layer, where the algorithm prunes it
-    what an algorithm logs by client  over the clients that trained in the round, each once
+    what an algorithm logs by client  over the clients that trained in the round, each once; what it logs by pair of
+                                      clients, over two different ones of them
 """
 
 import dataclasses
@@ -121,7 +122,7 @@ class Accountant:
         """The ledgers before round 1, charged with what the algorithm's preparation cost."""
         if preparation is None:
             return (Ledger(),) * seeds
-        of_seeds = [_at(preparation, k) for k in range(seeds)]
+        of_seeds = [at(preparation, k) for k in range(seeds)]
         everyone = np.arange(preparation.up.size.shape[-1])
         return tuple(Ledger(self._cost(metrics, everyone)).ranked(0, metrics) for metrics in of_seeds)
 
@@ -148,7 +149,7 @@ class Accountant:
         def one(k: int, ledger: Ledger) -> Ledger:
             ledger = ledger._replace(wall_seconds=ledger.wall_seconds + seconds)
             for t in range(first, last + 1):
-                round_metrics = _at(metrics, k, t - first)
+                round_metrics = at(metrics, k, t - first)
                 if ledger.diverged_at is None:
                     cost = self._cost(round_metrics, ids[k, t - first])
                     ledger = ledger._replace(totals=ledger.totals + cost)
@@ -162,7 +163,7 @@ class Accountant:
     ) -> tuple[tuple[dict[str, Any], ...], tuple[Ledger, ...]]:
         """The rows of round 0, of models as they start or as a preparation leaves them, and the ledgers afterwards."""
         updated = [ledger._replace(wall_seconds=ledger.wall_seconds + seconds) for ledger in ledgers]
-        rows = [self._row(ledger, NOBODY_TRAINED, _at(assessment, k), 0) for k, ledger in enumerate(updated)]
+        rows = [self._row(ledger, NOBODY_TRAINED, at(assessment, k), 0) for k, ledger in enumerate(updated)]
         return tuple(rows), tuple(updated)
 
     def rows(
@@ -172,13 +173,13 @@ class Accountant:
         rows, updated = [], []
         for k, ledger in enumerate(ledgers):
             ledger = ledger._replace(wall_seconds=ledger.wall_seconds + seconds)
-            seen = _at(assessment, k)
+            seen = at(assessment, k)
             model = summaries.as_one_model(seen)
             ledger = ledger.judged(t, float(model.scores.loss))
             if ledger.emptied_at is None and (emptied := self._emptied(model.nonzero)):
                 ledger = ledger._replace(emptied_at=t, emptied=", ".join(emptied))
             updated.append(ledger)
-            row = self._row(ledger, _of_round(_at(metrics, k, t - first)), seen, t)
+            row = self._row(ledger, _of_round(at(metrics, k, t - first)), seen, t)
             rows.append(row if ledger.diverged_at is None else None)
         return tuple(rows), tuple(updated)
 
@@ -292,7 +293,7 @@ def sent_values(messages: Message) -> int:
     return int(np.sum(messages.values, dtype=np.int64))
 
 
-def _at(tree: Any, *place: int) -> Any:
+def at(tree: Any, *place: int) -> Any:
     """The entries at one place of the leading axes."""
     return jax.tree.map(lambda leaf: leaf[place], tree)
 
@@ -302,8 +303,18 @@ def _number(score: Any) -> float | None:
     return None if score is None or math.isnan(score) else float(score)
 
 
+def of_pairs(metrics: Metrics) -> dict[str, np.ndarray]:
+    """What one round logs by pair of clients, f[C, C] by name; NaN where one of them did not train."""
+    trained = metrics.work.steps > 0
+    both = trained[:, None] & trained
+    return {name: np.where(both, value, np.nan) for name, value in metrics.log.items() if value.ndim == 2}
+
+
 def _scalar(value: Any, present: Any) -> float | None:
-    """A logged scalar, or the mean over the clients that took part, each counted once; None when nobody did."""
+    """A logged scalar, or the mean over the clients that took part or their pairs; None where there is none."""
     if value.ndim == 0:
         return float(value)
-    return float(value[present].mean()) if present.any() else None
+    chosen = value[present]
+    if value.ndim == 2:
+        chosen = chosen[:, present][~np.eye(len(chosen), dtype=bool)]
+    return float(chosen.mean()) if chosen.size else None

@@ -7,9 +7,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedjax_sparse import trees
+from fedjax_sparse import errors, trees
 from fedjax_sparse.sparsity import masks
 from fedjax_sparse.types import PyTree, Variables
+
+MOST_MASKS = 32  # clients whose masks are held at once to be compared with each other
 
 
 class Regrowth(NamedTuple):
@@ -42,12 +44,19 @@ def bits(mask: PyTree, among: PyTree) -> jax.Array:
     return jnp.concatenate([jnp.packbits(leaf) for leaf, chosen in pairs if chosen])
 
 
-def iou_with_others(rows: jax.Array, present: jax.Array) -> jax.Array:
-    """Each client's mean intersection over union with the masks of the others that are present, f32[C].
+def check_overlaps(cohort_size: int) -> None:
+    """Raises a `UsageError` for cohorts whose masks are too many to be compared with each other."""
+    if cohort_size > MOST_MASKS:
+        raise errors.UsageError(
+            f"--cohort-size = {cohort_size} is too large for --log-masks; allowed: 1 to {MOST_MASKS}"
+        )
+
+
+def overlaps(rows: jax.Array) -> jax.Array:
+    """Intersection over union of the masks of each two clients, f32[C, C]; 0 of two that are empty.
 
     Args:
         rows: u8[C, ...], as `bits` makes them.
-        present: bool[C]; 0 is returned for the absent, and where there is nobody else.
     """
 
     def count(words):
@@ -57,9 +66,7 @@ def iou_with_others(rows: jax.Array, present: jax.Array) -> jax.Array:
         row = jnp.broadcast_to(row, rows.shape)
         return count(row & rows) / jnp.maximum(count(row | rows), 1)
 
-    pairs = jax.lax.map(with_all, rows).astype(jnp.float32)
-    others = present[:, None] & present[None, :] & ~jnp.eye(len(present), dtype=bool)
-    return jnp.sum(jnp.where(others, pairs, 0), axis=1) / jnp.maximum(jnp.sum(others, axis=1), 1)
+    return jax.lax.map(with_all, rows).astype(jnp.float32)
 
 
 def client_metrics(

@@ -116,7 +116,7 @@ def keeps_structure_shapes_and_dtypes(subject: Subject) -> None:
     for counts in metrics.work[2:]:
         assert (counts.shape, counts.dtype) == ((PLACES, leaves), jnp.int32)
     assert metrics.loss.shape == (PLACES,)
-    assert all(value.shape in ((), (PLACES,)) for value in metrics.log.values())
+    assert all(value.shape in ((), (PLACES,), (PLACES, PLACES)) for value in metrics.log.values())
 
 
 def order_of_the_cohort_does_not_matter(subject: Subject) -> None:

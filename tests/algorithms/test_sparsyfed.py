@@ -426,17 +426,16 @@ def test_overlap_of_masks():
     assert with_norms > random + 0.1
 
 
-def test_overlap_between_clients_leaves_out_the_absent():
+def test_overlap_of_each_two_clients():
     rows = jnp.stack(
         [
             consensus.bits({"w": jnp.asarray(m, bool), "b": jnp.ones(3, bool)}, {"w": True, "b": False})
             for m in ([1, 1, 0, 0], [0, 1, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0])
         ]
     )
-    found = consensus.iou_with_others(rows, jnp.asarray([True, True, False, True]))
-    np.testing.assert_allclose(found, [(1 / 3 + 1) / 2, 1 / 3, 0, (1 + 1 / 3) / 2], rtol=1e-6)
-    alone = consensus.iou_with_others(rows, jnp.asarray([True, False, False, False]))
-    np.testing.assert_array_equal(alone, 0)
+    wanted = [[1, 1 / 3, 1 / 2, 1], [1 / 3, 1, 1 / 2, 1 / 3], [1 / 2, 1 / 2, 1, 1 / 2], [1, 1 / 3, 1 / 2, 1]]
+    np.testing.assert_allclose(consensus.overlaps(rows), wanted, rtol=1e-6)
+    np.testing.assert_array_equal(consensus.overlaps(jnp.zeros((2, 3), jnp.uint8)), 0)
 
 
 def test_logged_overlaps_are_those_of_the_supports():

@@ -76,4 +76,4 @@ def test_what_stands_at_the_end_is_called_so_and_long_labels_have_two_lines():
     (chart,) = charts.sweep(found, SPARSITY, "communicated_bytes", last=1)
     assert chart.y.label == "Communicated, uplink and downlink, at the end"
     (axes,) = charts.picture(found, charts.sweep(found, SPARSITY, "client_test_accuracy")).draw().axes
-    assert axes.get_ylabel() == "Clients' own test accuracy, last 10\nrounds (%)"
+    assert axes.get_ylabel() == "Clients' own test accuracy,\nlast 10 rounds (%)"

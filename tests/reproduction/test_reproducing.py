@@ -60,8 +60,8 @@ def test_the_page_shows_what_agrees_what_does_not_and_why(report, tmp_path):
     text = page.write([report], ["other: no data"], tmp_path / "index.html").read_text()
     for words in (
         "Paper &lt;1&gt;, figure 2",
-        '<img src="figure.png"',
-        "0 numbers agree, 1 differ, 2 are not compared",
+        'src="figure.png"',
+        "0 numbers agree, within 2 points or two deviations; 1 differ; 2 are not compared",
         "Not the same: rounds: 20 here, 700 there",
         "not run at this scale",
         "another: nothing was recorded",

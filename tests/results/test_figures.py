@@ -320,3 +320,19 @@ sys.exit("jax" in sys.modules or "matplotlib.pyplot" in sys.modules)
     environment = os.environ | {"MPLBACKEND": "nonsense"}  # no window: whatever it says
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, env=environment)
     assert done.returncode == 0
+
+
+def test_ticks_stand_where_runs_do_if_they_are_far_enough_apart():
+    assert drawing.apart(np.array([0.9, 0.95, 0.99, 0.995, 0.999])).tolist() == [0.9, 0.95, 0.99, 0.999]
+    assert drawing.apart(np.array([4.0, np.nan])).tolist() == [4]
+
+
+def test_zeros_have_a_place_on_a_logarithmic_axis():
+    rounds, ones = np.arange(3.0), np.ones(3, int)
+    y = np.array([500.0, 20.0, 0.0])
+    quantities = (figures.QUANTITIES["round"], figures.QUANTITIES["regrowth"])
+    line = drawing.Curve(rounds, rounds, y, y, y, ones)
+    (axes,) = drawing.draw([Panel(*quantities, [line], [None])], ["a"], "").axes
+    low, high = axes.get_ylim()
+    assert low < 0 < 500 < high
+    assert axes.get_yticks().tolist() == [0, 10, 100, 1000]

@@ -57,6 +57,9 @@ def test_what_is_logged_by_client_is_a_mean_over_those_who_trained_each_once():
     assert _scalar(np.asarray([1.0, 3.0, 500.0]), steps > 0) == 2
     assert _scalar(np.asarray([1.0, 3.0, 500.0]), steps < 0) is None
     assert _scalar(np.asarray(7.0), steps > 0) == 7
+    pairs = np.asarray([[1.0, 0.2, 9.0], [0.4, 1.0, 9.0], [9.0, 9.0, 9.0]])
+    assert _scalar(pairs, steps > 0) == pytest.approx(0.3)  # of two different clients who trained
+    assert _scalar(pairs, np.asarray([True, False, False])) is None
 
 
 def with_ranking(nonzero, by_index, examples=(3, 0)) -> Metrics:

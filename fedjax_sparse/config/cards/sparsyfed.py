@@ -10,6 +10,8 @@ from fedjax_sparse import errors
 from fedjax_sparse.config.entry import Entry, Hyperparameters
 from fedjax_sparse.config.options import AT_LEAST_ONE, SPARSITY, Range, option
 
+LOG_MASKS = "log how far the masks of a cohort's clients agree; for at most 32 clients"
+
 
 @dataclass(frozen=True)
 class PrunedUploads(Hyperparameters):
@@ -21,9 +23,7 @@ class PrunedUploads(Hyperparameters):
         allowed=SPARSITY,
         paper="0.9, 0.95, 0.99, 0.995, 0.999",
     )
-    log_masks: bool = option(
-        False, "log how far the masks of a cohort's clients agree; for at most 32 clients", paper="yes"
-    )
+    log_masks: bool = option(False, LOG_MASKS, paper="yes")
 
 
 @dataclass(frozen=True)

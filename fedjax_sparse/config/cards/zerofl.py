@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fedjax_sparse import errors
+from fedjax_sparse.config.cards.sparsyfed import LOG_MASKS
 from fedjax_sparse.config.entry import Entry, Hyperparameters
 from fedjax_sparse.config.options import PROBABILITY, SPARSITY, option
 
@@ -48,6 +49,7 @@ class ZeroFL(Swat):
     version: Literal["original", "sparsyfed"] = option(
         "original", "as published, or as SparsyFed's code has it: small weights are lost in each step"
     )
+    log_masks: bool = option(False, LOG_MASKS)
 
     def __post_init__(self) -> None:
         super().__post_init__()

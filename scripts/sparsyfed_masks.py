@@ -1,0 +1,80 @@
+"""SparsyFed: how far the server's masks agree between rounds, and the clients' within one, on heterogeneous clients.
+
+python scripts/sparsyfed_masks.py --scale smoke --out runs/smoke
+"""
+
+import sys
+from pathlib import Path
+
+from fedjax_sparse.cli import reproducing
+from fedjax_sparse.reproduction import charts
+from fedjax_sparse.reproduction.cases import Settings, case
+from fedjax_sparse.reproduction.charts import Point
+from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict
+from fedjax_sparse.results import overlaps
+
+FILES = Path(__file__).parents[1] / "experiments"
+SETTINGS = Settings(
+    FILES / "smoke.toml", FILES / "sparsyfed/cifar10_cpu.toml", FILES / "sparsyfed/cifar10_a1_s95.toml"
+)
+SPARSITIES = {"smoke": [0.95], "cpu": [0.95], "paper": [0.9, 0.95, 0.99]}
+METHODS = {"SparsyFed": "sparsyfed", "Top-K": "topk-weights", "ZeroFL": "zerofl"}
+OWN = {  # what masks are kept of; one seed each
+    "smoke": {"eval_every": 1},
+    "cpu": {"eval_every": 5},
+    "paper": {"eval_every": 10, "rounds": 500},
+}
+SETTLED = 0.2  # of the rounds, after which SparsyFed's masks are said to stay
+
+
+def cases(scale):
+    """Three methods at every sparsity, with masks, for clients of Dirichlet 0.1."""
+    options = {**SETTINGS.options(scale), "alpha": 0.1, "seeds": 1, "keep_masks": True, **OWN[scale]}
+    for sparsity in SPARSITIES[scale]:
+        for name, algorithm in METHODS.items():
+            yield case(
+                name, algorithm, options, panel=f"{100 * sparsity:g} %", sparsity=sparsity, log_masks=True
+            )
+
+
+def settled(result):
+    """Mean agreement of the server's masks of two rounds, both after a fifth of the run."""
+    rounds = overlaps.between_rounds(result.run)
+    return float("nan") if rounds is None else overlaps.agreement(rounds, after=SETTLED)
+
+
+def picture(results):
+    """Maps of rounds, then of clients; the agreement of late masks is a number without a line."""
+    drawn = charts.mask_overlaps(results)
+    late = [
+        Point(one.case.panel, one.case.series, "late_mask_iou", SETTLED, value, value, value, 1)
+        for one in results.found
+        for value in [settled(one)]
+    ]
+    return drawn._replace(points=[*late, *drawn.points])
+
+
+def judge(results):
+    """Whether late masks of SparsyFed agree more than those of its rivals, at every sparsity."""
+    holds, said = True, []
+    for panel in results.panels():
+        late = {name: settled(some[0]) for name, some in results.by_series(panel).items()}
+        holds &= late["SparsyFed"] == max(late.values())
+        said.append(f"{panel}: " + ", ".join(f"{name} {value:.2f}" for name, value in late.items()))
+    return Verdict(
+        holds, "mean agreement of the masks of two rounds after a fifth of the run is, at " + "; ".join(said)
+    )
+
+
+REPRODUCTION = Reproduction(
+    "sparsyfed_masks",
+    "SparsyFed: agreement of masks between rounds and between clients",
+    cases,
+    picture,
+    "masks settle early and stay, where those of previous methods keep changing",
+    judge,
+    published=(FILES / "published/sparsyfed.toml", "late_masks"),
+)
+
+if __name__ == "__main__":
+    sys.exit(reproducing.main(REPRODUCTION, about=__doc__))
