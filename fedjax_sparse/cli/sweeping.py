@@ -14,7 +14,7 @@ from fedjax_sparse.config.sections import Records
 from fedjax_sparse.config.sweep import GRID, Sweep
 
 # No training of a sweep is recorded by itself.
-UNUSED = ("checkpoint_every", *(o.name for o in declared_options(Records) if o.name != "out"))
+UNUSED = ("checkpoint_every", "keep_masks", *(o.name for o in declared_options(Records) if o.name != "out"))
 
 
 def _shown(grid: Mapping[str, Sequence[Any]]) -> str:
