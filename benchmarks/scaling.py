@@ -74,7 +74,7 @@ def child(point: dict[str, Any]) -> None:
         population.build(x, y, parts),
         cohorts=Cohorts(cohort_size=point["cohort"]),
         training=Training(rounds=100, local_epochs=1, batch_size=held),
-        machine=Machine(chunk=point["chunk"], state_store=point["store"]),
+        machine=Machine(chunk=point["chunk"], devices=1, state_store=point["store"]),
     )
     algorithm = make_algorithm(point["algorithm"], setting.federation)
     store = programs.make_store(algorithm, setting)

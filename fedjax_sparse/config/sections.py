@@ -290,7 +290,9 @@ class Machine(Options):
         "auto", "clients trained at once; more is faster on a GPU and needs more memory", allowed=AT_LEAST_ONE
     )
     devices: int | Literal["auto"] = option(
-        "auto", "devices that share a cohort; auto: all accelerators, one on CPU", allowed=AT_LEAST_ONE
+        "auto",
+        "devices that share a cohort; auto: all accelerators, or all cores of a CPU",
+        allowed=AT_LEAST_ONE,
     )
     shared_weights: Literal["auto", "off"] = option(
         "auto",

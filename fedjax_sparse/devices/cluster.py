@@ -88,6 +88,8 @@ def _connect(cluster: Cluster, devices: int | Literal["auto"], seconds: int) -> 
         distributed,
     )  # only there is the number of processes known before the devices are made
 
+    from fedjax_sparse.devices import meshes
+
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(
@@ -102,9 +104,8 @@ def _connect(cluster: Cluster, devices: int | Literal["auto"], seconds: int) -> 
             f"--coordinator = {cluster.coordinator}: JAX finds no processes to join ({error}); allowed: auto in a job "
             "of SLURM, of Open MPI or on a TPU, else HOST:PORT with --num-processes and --process-id"
         ) from None
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        here = 1 if devices == "auto" else max(devices // (distributed.global_state.num_processes or 1), 1)
-        jax.config.update("jax_num_cpu_devices", here)
+    processes = distributed.global_state.num_processes or 1
+    meshes.make_devices_of_cores(1 if devices == "auto" else max(devices // processes, 1))
 
 
 class _Ending:

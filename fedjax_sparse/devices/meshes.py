@@ -13,24 +13,30 @@ from fedjax_sparse.devices import platforms
 from fedjax_sparse.errors import UsageError
 
 AXIS = "clients"  # the mesh axis over which a cohort is spread
+# A device waits for those whose clients take longer. After 40 s XLA would take it for stuck, and abort the process.
+PATIENCE = " ".join(
+    f"--xla_cpu_collective_call_{what}_timeout_seconds=1000000" for what in ("warn_stuck", "terminate")
+)
 
 
 def choose(count: int | Literal["auto"], cohort_size: int) -> int:
-    """How many devices a run uses: all accelerators that its cohort can occupy, but one device on CPU.
+    """How many devices a run uses: automatic ones are all that its cohort can occupy; a number asks for so many.
 
-    A number asks for so many. Where only a CPU is there its cores become devices, unless JAX has started already.
+    Where only a CPU is there its cores become devices. Once JAX has started they cannot any more: then automatic ones
+    are those that JAX was told to make of them (`jax_num_cpu_devices`), else one.
 
     Raises:
         UsageError: More devices than there are, or none of the platform that the environment names.
     """
     if jax.distributed.is_initialized():
         return _all(count)
-    if count != "auto" and count > 1:
-        _make_devices_of_cores(min(count, cores()))
+    if count != 1:
+        make_devices_of_cores(cores() if count == "auto" else min(count, cores()))
     _check_there_are_any()
-    if count == "auto":
-        return min(jax.device_count(), cohort_size) if platforms.current().side_by_side else 1
     available = jax.device_count()
+    if count == "auto":
+        on_cores = _told() or 1
+        return min(available if platforms.current().side_by_side else on_cores, cohort_size)
     if count > available:
         raise UsageError(
             f"--devices = {count} is more than there are: {available} ({platforms.current().name}); "
@@ -45,7 +51,7 @@ def make_again(count: int | Literal["auto"]) -> None:
     How a run rounds goes with the number of its devices.
     """
     if count != "auto" and count > 1 and not jax.distributed.is_initialized():
-        _make_devices_of_cores(count)
+        make_devices_of_cores(count)
         _check_there_are_any()
 
 
@@ -76,11 +82,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _make_devices_of_cores(count: int) -> None:
-    # Whoever sets the flag has said how many devices the CPU is to be.
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        with contextlib.suppress(RuntimeError):  # JAX has started
-            jax.config.update("jax_num_cpu_devices", count)
+def make_devices_of_cores(count: int) -> None:
+    """Has JAX make so many devices of a CPU, unless it has started, or somebody has told it already how many."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_force_host_platform_device_count" in flags or _told() is not None:
+        return
+    with contextlib.suppress(RuntimeError):  # JAX has started
+        jax.config.update("jax_num_cpu_devices", count)
+        os.environ["XLA_FLAGS"] = f"{PATIENCE} {flags}"
+
+
+def _told() -> int | None:
+    """How many devices of a CPU JAX's own option asks for."""
+    count = jax.config.values["jax_num_cpu_devices"]
+    return None if count < 0 else count
 
 
 def make_mesh(count: int) -> Mesh | None:

@@ -145,8 +145,8 @@ def prepare(experiment: Experiment, chunk: int | Literal["auto"]) -> Ready:
         chunk: As asked for; an automatic one is halved until the run fits.
 
     Raises:
-        UsageError: It needs more memory than there is.
-        RunError: Not even compiling it fitted into memory.
+        TooLargeError: It needs more memory than there is.
+        OutOfMemoryError: Not even compiling it fitted into memory.
     """
     config = experiment.config
     make = functools.partial(_algorithm, config)

@@ -8,13 +8,15 @@ import jax
 from fedjax_sparse.config import run_config as configs
 from fedjax_sparse.config.cluster import ALONE, Cluster
 from fedjax_sparse.config.run_config import RunConfig
+from fedjax_sparse.devices import platforms
 from fedjax_sparse.devices.cluster import joined
-from fedjax_sparse.experiments.building import build, prepare
+from fedjax_sparse.experiments.building import Ready, build, prepare
 from fedjax_sparse.experiments.driving import ONE_RUN, Audience, drive, records_at
-from fedjax_sparse.experiments.progress import doing
+from fedjax_sparse.experiments.progress import doing, say
 from fedjax_sparse.experiments.starting import initial
 from fedjax_sparse.records import claims, run_folder, sinks
 from fedjax_sparse.records.recorder import Recorder
+from fedjax_sparse.simulation.memory import OutOfMemoryError, TooLargeError
 
 
 def run(
@@ -44,10 +46,7 @@ def run(
 
 
 def _run(config: RunConfig, out: Path, command: Sequence[str], audience: Audience) -> int:
-    with doing(f"loading {config.data.dataset}"):
-        experiment = build(config, initial(config))
-    with doing("compiling"):
-        ready = prepare(experiment, config.machine.chunk)
+    ready = _ready(config)
     experiment = ready.experiment
     table = configs.to_toml_dict(configs.changed(experiment.config, out=str(out)))
     kind, count = jax.devices()[0].device_kind, experiment.setting.devices
@@ -57,3 +56,20 @@ def _run(config: RunConfig, out: Path, command: Sequence[str], audience: Audienc
     for folder in folders:
         run_folder.write_clients(folder.path, experiment.holdings)
     return drive(ready, out, Recorder(folders, table), None, audience)
+
+
+def _ready(config: RunConfig) -> Ready:
+    """The compiled run. Devices of a CPU share its memory, so that automatic ones are halved until the run fits."""
+    automatic = config.machine.devices == "auto" and not jax.distributed.is_initialized()
+    while True:
+        with doing(f"loading {config.data.dataset}"):
+            experiment = build(config, initial(config))
+        devices = experiment.setting.devices
+        try:
+            with doing("compiling"):
+                return prepare(experiment, config.machine.chunk)
+        except (TooLargeError, OutOfMemoryError):
+            if not automatic or devices == 1 or not platforms.current().shares_main_memory:
+                raise
+        say(f"{devices} devices need more memory than there is; trying {-(-devices // 2)}")
+        config = configs.changed(config, devices=-(-devices // 2))

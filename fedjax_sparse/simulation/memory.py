@@ -26,12 +26,14 @@ class Estimate(NamedTuple):
     Attributes:
         needed: Bytes on each accelerator, or of main memory.
         available: Bytes that there are.
-        chunk: Clients trained at once.
+        chunk: Clients trained at once on each device.
+        devices: That share the cohort.
     """
 
     needed: int
     available: int
     chunk: int
+    devices: int
 
     @property
     def fits(self) -> bool:
@@ -42,16 +44,26 @@ class Estimate(NamedTuple):
         """One line for people."""
         return (
             f"memory: about {human_bytes(self.needed)} of {human_bytes(self.available)}, "
-            f"training {self.chunk} clients at once"
+            f"training {self._at_once}"
         )
 
     def check(self) -> None:
-        """Raises a `UsageError` with the numbers where the run cannot fit."""
+        """Raises a `TooLargeError` with the numbers where the run cannot fit."""
         if not self.fits:
-            raise UsageError(
-                f"the run needs about {human_bytes(self.needed)} to train {self.chunk} clients at once, but there are "
-                f"{human_bytes(self.available)}; allowed: {smaller(self.chunk)}"
+            fewer = "fewer --devices, " if self.devices > 1 and platforms.current().shares_main_memory else ""
+            raise TooLargeError(
+                f"the run needs about {human_bytes(self.needed)} to train {self._at_once}, but there are "
+                f"{human_bytes(self.available)}; allowed: {fewer}{smaller(self.chunk)}"
             )
+
+    @property
+    def _at_once(self) -> str:
+        each = f" on each of {self.devices} devices" if self.devices > 1 else ""
+        return f"{self.chunk} clients at once{each}"
+
+
+class TooLargeError(UsageError):
+    """A run needs more memory than there is."""
 
 
 class OutOfMemoryError(RunError):
@@ -111,10 +123,10 @@ def estimate(footprint: Footprint, setting: Setting, store: StateStore, seeds: i
     each = footprint.kept + footprint.temporary + test
     here = 1 if setting.mesh is None else len(setting.mesh.local_devices)
     if not platforms.current().shares_main_memory:
-        return Estimate(each, state_store.available_memory(1), setting.chunk)
+        return Estimate(each, state_store.available_memory(1), setting.chunk, setting.devices)
     clients = setting.federation.population if setting.state_store == "host" else 0
     needed = each * here + store.bytes_per_client * clients * seeds
-    return Estimate(needed, state_store.available_memory(1), setting.chunk)
+    return Estimate(needed, state_store.available_memory(1), setting.chunk, setting.devices)
 
 
 def check_model(model: Model, seeds: int = 1) -> None:

@@ -78,10 +78,10 @@ def test_cores_are_those_that_the_process_may_use(monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system does not say")
 @pytest.mark.skipif(meshes.cores() < 2, reason="needs two cores")
-def test_cores_become_devices_and_do_so_again_on_resume_of_fewer_cores(tmp_path):
+def test_by_default_cores_become_devices_and_do_so_again_on_resume_of_fewer_cores(tmp_path):
     out = tmp_path / "run"
-    flags = ["--devices", "2", "--rounds", "2", "--cohort-size", "3", "--checkpoint-every", "1"]
-    said = in_a_process_without_devices("run", "fedavg", *flags, "--out", str(out))
+    flags = ["--rounds", "2", "--cohort-size", "3", "--checkpoint-every", "1"]
+    said = in_a_process_without_devices("run", "fedavg", *flags, "--out", str(out), cores=2)
     assert json.loads((out / "manifest.json").read_text())["device_count"] == 2
     assert "devices = 2" in (out / "config.toml").read_text()
     # Two clients on one device and one on the other: a third of the time is needed by nobody.
@@ -90,6 +90,36 @@ def test_cores_become_devices_and_do_so_again_on_resume_of_fewer_cores(tmp_path)
     shutil.rmtree(out / "checkpoints" / "2")
     assert "after round 1" in in_a_process_without_devices("resume", str(out), cores=1)
     assert checkpoints.steps(out / "checkpoints") == [1, 2]
+
+
+@pytest.mark.parametrize(("made", "cohort", "expected"), [(None, 9, 1), (1, 9, 1), (4, 9, 4), (4, 3, 3)])
+def test_automatic_devices_of_a_cpu_are_those_made_of_cores_that_the_cohort_occupies(
+    monkeypatch, made, cohort, expected
+):
+    """JAX has started: whether that was with devices for cores decides, and they stay as many."""
+    monkeypatch.setattr(meshes, "_told", lambda: made)
+    assert meshes.choose("auto", cohort) == expected
+    assert meshes.choose(1, cohort) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "said", "expected"),
+    [
+        ("--xla_a=1", None, 3),
+        ("--xla_a=1", 2, None),
+        ("--xla_force_host_platform_device_count=2", None, None),
+    ],
+)
+def test_cores_become_devices_that_wait_for_each_other_unless_somebody_has_said_how_many(
+    monkeypatch, flags, said, expected
+):
+    told = {}
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    monkeypatch.setattr(meshes, "_told", lambda: said)
+    monkeypatch.setattr(jax.config, "update", told.__setitem__)
+    meshes.make_devices_of_cores(3)
+    assert told.get("jax_num_cpu_devices") == expected
+    assert os.environ["XLA_FLAGS"] == (flags if expected is None else f"{meshes.PATIENCE} {flags}")
 
 
 def in_a_process_without_devices(*command: str, cores: int | None = None) -> str:

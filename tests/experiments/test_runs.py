@@ -11,6 +11,8 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +20,14 @@ import tomli_w
 
 from fedjax_sparse.cli.commands import main
 from fedjax_sparse.config import run_config
+from fedjax_sparse.config.run_config import configure
 from fedjax_sparse.data import datasets
+from fedjax_sparse.experiments import runs
 from fedjax_sparse.experiments.building import build
 from fedjax_sparse.records import checkpoints, claims, run_folder
 from fedjax_sparse.records.recorder import Recorder
 from fedjax_sparse.simulation import ledger, programs
+from fedjax_sparse.simulation.memory import TooLargeError
 
 QUICK = ("--clients", "6", "--cohort-size", "3", "--local-epochs", "1", "--eval-every", "2")
 KEYS = {
@@ -245,6 +250,29 @@ def test_a_run_has_one_writer(whole, tmp_path, capsys):
         assert main(["resume", str(out)]) == 2
     assert f"is in use by process {os.getpid()}" in capsys.readouterr().err
     assert rows(out) == rows(whole)
+
+
+def test_automatic_devices_of_a_cpu_are_halved_until_the_run_fits(monkeypatch, capsys):
+    def build(config, initial):
+        devices = 5 if config.machine.devices == "auto" else config.machine.devices
+        return SimpleNamespace(setting=SimpleNamespace(devices=devices))
+
+    def prepare(experiment, chunk):
+        if experiment.setting.devices > fitting:
+            raise TooLargeError("the run needs too much")
+        return experiment
+
+    monkeypatch.setattr(runs, "build", build)
+    monkeypatch.setattr(runs, "prepare", prepare)
+    fitting = 2
+    ready: Any = runs._ready(configure("fedavg"))
+    assert ready.setting.devices == 2
+    assert "5 devices need more memory than there is; trying 3\n" in capsys.readouterr().err
+    with pytest.raises(TooLargeError):
+        runs._ready(configure("fedavg", devices=5))
+    fitting = 0
+    with pytest.raises(TooLargeError):
+        runs._ready(configure("fedavg"))
 
 
 def load_nothing(*args, **kwargs):

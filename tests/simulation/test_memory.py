@@ -113,6 +113,13 @@ def test_the_automatic_chunk_is_halved_until_the_run_fits(monkeypatch):
     assert (fitted.experiment.config.machine.chunk, fitted.memory.needed) == (2, two)
 
 
+def test_several_devices_are_told_of_and_fewer_are_allowed():
+    estimate = memory.Estimate(needed=2, available=1, chunk=1, devices=3)
+    assert estimate.describe().endswith("training 1 clients at once on each of 3 devices")
+    with pytest.raises(memory.TooLargeError, match="allowed: fewer --devices, fewer --seeds"):
+        estimate.check()
+
+
 def test_a_run_that_cannot_fit_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(state_store, "available_memory", lambda devices: 10_000)
     flags = ["--cohort-size", "4", "--chunk", "4", "--model", "softmax", "--out", str(tmp_path / "run")]
