@@ -112,14 +112,22 @@ def _in_chunks(one_client: Callable, rows: _Rows, width: int) -> tuple[PyTree, P
 
     run, (sent, _, _) = traced(run, jax.tree.map(lambda leaf: leaf[0], rows))
 
-    def step(total, chunk):
-        sent, states, log = run(chunk)
-        return trees.add(total, sent), (states, log)
+    # States are replaced where they stand: stacked anew, they would take twice the memory and more passes over it.
+    def step(carry, chunk):
+        total, states = carry
+        i, others = chunk
+        own = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False), states)
+        sent, new, log = run(others._replace(state=own))
+        states = jax.tree.map(
+            lambda leaf, row: jax.lax.dynamic_update_index_in_dim(leaf, row, i, 0), states, new
+        )
+        return (trees.add(total, sent), states), log
 
-    total, kept = jax.lax.scan(step, trees.zeros_like(sent), rows)
+    chunks = jnp.arange(places // width), rows._replace(state=())
+    (total, states), log = jax.lax.scan(step, (trees.zeros_like(sent), rows.state), chunks)
     if width > 1:
-        kept = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), kept)
-    return total, *kept
+        states, log = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (states, log))
+    return total, states, log
 
 
 def _one(one_client: Callable) -> Callable:
