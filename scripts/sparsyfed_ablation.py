@@ -4,6 +4,7 @@ python scripts/sparsyfed_ablation.py --scale smoke --out runs/smoke
 """
 
 import sys
+from itertools import product
 from pathlib import Path
 
 from fedjax_sparse.cli import reproducing
@@ -17,6 +18,12 @@ SETTINGS = Settings(
     FILES / "smoke.toml", FILES / "sparsyfed/cifar10_cpu.toml", FILES / "sparsyfed/cifar10_a1_s95.toml"
 )
 SPARSITIES = {"smoke": [0.95], "cpu": [0.95, 0.99], "paper": [0.9, 0.95, 0.99, 0.995, 0.999]}
+# Table 2 is of several; elsewhere the one of the settings, in a panel without a title.
+ALPHAS = {
+    "smoke": {"": {}},
+    "cpu": {"": {}},
+    "paper": {f"Dirichlet {a:g}": {"alpha": a} for a in (1000.0, 1.0, 0.1)},
+}
 VARIANTS = {
     "SparsyFed": ("sparsyfed", {}),
     "all activations": ("sparsyfed", {"activation_pruning": False}),
@@ -29,9 +36,10 @@ VARIANTS = {
 def cases(scale):
     """SparsyFed and what is left of it without each part, at every sparsity."""
     options = SETTINGS.options(scale)
-    for sparsity in SPARSITIES[scale]:
+    for (panel, here), sparsity in product(ALPHAS[scale].items(), SPARSITIES[scale]):
         for name, (algorithm, own) in VARIANTS.items():
-            yield case(name, algorithm, options, at=sparsity, sparsity=sparsity, **own)
+            place = {"panel": panel, "at": sparsity, "sparsity": sparsity}
+            yield case(name, algorithm, options | here, **place, **own)
 
 
 def picture(results):

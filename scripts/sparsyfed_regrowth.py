@@ -62,6 +62,7 @@ REPRODUCTION = Reproduction(
     picture,
     "weight regrowth per round is 200 times smaller than in previous methods",
     judge,
+    published=(FILES / "published/sparsyfed.toml", "regrowth"),
 )
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ QUANTITIES = {
     "train_loss": Quantity("Training loss", scale="wide"),
     "density": Quantity("Density of all parameters", "%", "zero"),
     "sparsity": Quantity("Sparsity of all parameters", "%", "zero"),
+    "server_sparsity": Quantity("Sparsity of the server's model", "%"),
     "file_bytes": Quantity("Size of the model's file", "B", "log"),
     "batch_microseconds": Quantity("Prediction of a batch (µs)", scale="zero"),
     "density_prunable": Quantity("Density of prunable parameters", "%", "zero"),
