@@ -212,6 +212,15 @@ class Results(NamedTuple):
                 grouped.setdefault(result.case.series, []).append(result)
         return grouped
 
+    def placed(self, of: Callable[[Result], float]) -> Results:
+        """The same with each case that has a place standing where its result says, such as at what it measured."""
+
+        def one(result: Result) -> Result:
+            case = result.case
+            return result if case.at is None else result._replace(case=case._replace(at=of(result)))
+
+        return self._replace(found=[one(result) for result in self.found])
+
     def with_column(self, name: str, of: Callable[[Mapping[str, np.ndarray], Case], np.ndarray]) -> Results:
         """The same with one more column, of the columns of each seed (name -> f64[rows]) and its case -> f64[rows]."""
 
