@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,9 @@ from fedjax_sparse.config import network_files, registry
 from fedjax_sparse.config import run_config as configs
 from fedjax_sparse.config.run_config import RunConfig
 from fedjax_sparse.config.sections import Data, Partition
+from fedjax_sparse.costs.networks import Network
 from fedjax_sparse.data import client_test, datasets, images, subsets
+from fedjax_sparse.data import outline as outlines
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.data.columns import Roles
 from fedjax_sparse.data.datasets import Dataset
@@ -46,12 +48,14 @@ class Experiment(NamedTuple):
         algorithm: Ready to run.
         setting: Where it runs.
         holdings: i64[N, K] examples of each class that each client holds or, without classes, i32[N] examples.
+        outline: Of the data set, see `data.outline`.
     """
 
     config: RunConfig
     algorithm: Algorithm
     setting: Setting
     holdings: np.ndarray
+    outline: Mapping[str, Any]
 
 
 class Dealt(NamedTuple):
@@ -92,7 +96,44 @@ def build(
     # What is not there is refused before data are loaded.
     meshes.choose(config.machine.devices, 1)
     network = None if config.run.network is None else network_files.load(config.run.network)
-    dataset, population, holdings = dealt(config.data, config.partition, split)
+    data = dealt(config.data, config.partition, split)
+    made = _assembled(config, data, initial, network)
+    setting, algorithm = made.setting, made.algorithm
+    tested = _as_tested(setting, config, data.dataset, data.holdings, own_models=algorithm.personal)
+    on_host = setting.state_store == "host"
+    state_store.check_fits(
+        programs.make_store(algorithm, setting),
+        config.algorithm,
+        clients=setting.federation.population,
+        seeds=config.run.seeds,
+        available=state_store.main_memory() if on_host else state_store.available_memory(setting.devices),
+    )
+    return made._replace(setting=tested)
+
+
+def build_without_data(config: RunConfig, outline: Mapping[str, Any], sizes: Sequence[int]) -> Experiment:
+    """The experiment of a run that is on disk, whose states have its shapes: it can be neither run nor tested.
+
+    Args:
+        config: As recorded.
+        outline: Of its data set, see `data.outline`.
+        sizes: Examples of each client.
+
+    Raises:
+        UsageError: The model or the algorithm cannot be had as configured.
+    """
+    _set_up_jax(config.data)
+    dataset = outlines.blank(outline)
+    parts = [np.zeros(size, np.int32) for size in sizes]  # of the one example that there is
+    population = populations.build(dataset.x_train, dataset.y_train, parts)
+    return _assembled(config, Dealt(dataset, population, np.asarray(sizes)))
+
+
+def _assembled(
+    config: RunConfig, data: Dealt, initial: Variables | None = None, network: Network | None = None
+) -> Experiment:
+    """Model, setting and algorithm of the data, with automatic choices made, before tests are added."""
+    dataset, population, holdings = data
     clients = len(population.count)
     config = configs.changed(config, model=_model_name(config.data, dataset), clients=clients)
     model = _model(config.data, dataset)
@@ -113,17 +154,8 @@ def build(
     if config.machine.chunk == "auto" and registry.entry(config.algorithm).plain_sgd:
         setting = with_shared_chunk(setting)
     algorithm = _algorithm(config, setting.federation)
-    setting = _as_tested(setting, config, dataset, holdings, own_models=algorithm.personal)
-    on_host = setting.state_store == "host"
-    state_store.check_fits(
-        programs.make_store(algorithm, setting),
-        config.algorithm,
-        clients=clients,
-        seeds=config.run.seeds,
-        available=state_store.main_memory() if on_host else state_store.available_memory(setting.devices),
-    )
     chosen = configs.changed(config, chunk=setting.chunk, devices=setting.devices)
-    return Experiment(chosen, algorithm, setting, holdings)
+    return Experiment(chosen, algorithm, setting, holdings, outlines.of(dataset))
 
 
 def dealt(data: Data, partition: Partition, split: Callable[[Dataset], Dataset] = as_it_is) -> Dealt:

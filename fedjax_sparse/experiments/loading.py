@@ -10,7 +10,7 @@ import numpy as np
 from fedjax_sparse.config import run_config as configs
 from fedjax_sparse.config.run_config import RunConfig
 from fedjax_sparse.errors import UsageError
-from fedjax_sparse.experiments.building import Experiment, build
+from fedjax_sparse.experiments.building import Experiment, build, build_without_data
 from fedjax_sparse.records import checkpoints, run_folder
 from fedjax_sparse.simulation import programs
 from fedjax_sparse.simulation.deployment import TrainedModel, trained
@@ -50,14 +50,14 @@ class LoadedRun:
         )
 
     def model(self, which: Literal["last", "best"] | int = "last", seed: int | None = None) -> TrainedModel:
-        """The model of a checkpoint; the run's data set has to be where it was.
+        """The model of a checkpoint. The run's data set is needed only where the run recorded no outline of it.
 
         Args:
             which: The last good checkpoint, the one that was best on the test set, or that of a round.
             seed: By default the run's first.
 
         Raises:
-            UsageError: There is no such seed or checkpoint, or no data set.
+            UsageError: There is no such seed or checkpoint; or no data set, and no outline of it.
             RunError: The checkpoint is damaged.
         """
         saved = self.folder(self.seeds[0] if seed is None else seed) / run_folder.CHECKPOINTS
@@ -90,7 +90,16 @@ class LoadedRun:
     def _experiment(self) -> Experiment:
         # Of one device, however many it ran on, and without the network, which models do not depend on: neither need
         # be here.
-        return build(configs.changed(self.config, devices=1, network=None))
+        config, first = configs.changed(self.config, devices=1, network=None), self.folder(self.seeds[0])
+        data = run_folder.read_data(first)
+        if data is not None:
+            return build_without_data(config, *data)
+        try:
+            return build(config)
+        except UsageError as error:
+            raise UsageError(
+                f"{error} (the run has no {run_folder.DATA}, so that its model needs its data set)"
+            ) from None
 
 
 def _step(saved: Path, which: str | int) -> int | None:

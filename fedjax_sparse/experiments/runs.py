@@ -55,6 +55,7 @@ def _run(config: RunConfig, out: Path, command: Sequence[str], audience: Audienc
     )
     for folder in folders:
         run_folder.write_clients(folder.path, experiment.holdings)
+        run_folder.write_data(folder.path, experiment.outline)
     return drive(ready, out, Recorder(folders, table), None, audience)
 
 

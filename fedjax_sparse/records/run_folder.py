@@ -4,6 +4,7 @@
     OUT/manifest.json   versions, device, seeds, commit, command, times and status
     OUT/metrics.jsonl   one row for each evaluated round
     OUT/clients.csv     how many examples of each class a client holds
+    OUT/data.json       the shapes of the data set, so that the model can be built without it
     OUT/checkpoints/    see `checkpoints`
     OUT/masks/          see `mask_files`, where they were asked for
     OUT/.lock           held by the process that writes, see `claims`
@@ -14,6 +15,7 @@ A run of several seeds is one program but as many folders: each OUT/seed_<s>/ is
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import datetime
 import json
@@ -42,6 +44,7 @@ CONFIG = "config.toml"
 MANIFEST = "manifest.json"
 METRICS = "metrics.jsonl"
 CLIENTS = "clients.csv"
+DATA = "data.json"
 CHECKPOINTS = "checkpoints"
 
 DISTRIBUTIONS = ("fedjax-sparse", "jax", "jaxlib", "flax", "optax", "numpy")
@@ -265,6 +268,28 @@ def write_clients(folder: Path, class_counts: np.ndarray) -> None:
     table = np.column_stack([np.arange(clients), sizes, per_class])
     with writing(folder / CLIENTS) as path:
         replace(path, csv_lines([header, *table.tolist()]))
+
+
+def write_data(folder: Path, outline: Mapping[str, Any]) -> None:
+    """Writes `data.json`, what `data.outline` says of the data set."""
+    with writing(folder / DATA) as path:
+        replace(path, _document(outline))
+
+
+def read_data(folder: Path) -> tuple[dict[str, Any], list[int]] | None:
+    """The outline of the data set, and how many examples each client holds; None for runs that began without it.
+
+    Raises:
+        RunError: The files are damaged.
+    """
+    if not (folder / DATA).is_file():
+        return None
+    try:
+        with (folder / CLIENTS).open(encoding="utf-8", newline="") as file:
+            sizes = [int(row["examples"]) for row in csv.DictReader(file)]
+        return json.loads((folder / DATA).read_bytes()), sizes
+    except (OSError, KeyError, ValueError) as error:
+        raise RunError(f"{folder / DATA} or {folder / CLIENTS} is damaged: {error}") from error
 
 
 def _folders(out: Path, seeds: Sequence[int]) -> list[RunFolder]:

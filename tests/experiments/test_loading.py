@@ -6,6 +6,7 @@ import pytest
 
 import fedjax_sparse
 from fedjax_sparse.cli.commands import main
+from fedjax_sparse.data import datasets
 from fedjax_sparse.errors import UsageError
 
 FLAGS = (
@@ -43,6 +44,29 @@ def test_the_model_of_a_checkpoint_predicts(folder, which, seed):
     expected = accuracy[-1] if which == "last" else accuracy[1:].max()
     found = np.mean(run.model(which, seed).predict(data.x_test) == data.y_test)
     assert found == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", ["salientgrads", "dispfl", "flare"])
+def test_models_need_no_data(algorithm, tmp_path, monkeypatch):
+    """What prepares with everyone's data, what keeps models at clients, and what keeps other states there."""
+    out = tmp_path / "run"
+    own = ["--model", "mlp:hidden=8", "--rounds", "1", "--partition", "dirichlet", "--out", str(out)]
+    flags = [*FLAGS.split(), *own]
+    assert main(["run", algorithm, *flags]) == 0
+    x = fedjax_sparse.load_dataset("digits").x_test[:5]
+    with_data = fedjax_sparse.load_run(out)
+    (out / "data.json").rename(out / "elsewhere")
+    expected = with_data.model().outputs(x)
+    (out / "elsewhere").rename(out / "data.json")
+
+    def nothing(*_, **__):
+        raise UsageError("no data set digits")
+
+    monkeypatch.setattr(datasets, "load", nothing)
+    np.testing.assert_array_equal(fedjax_sparse.load_run(out).model().outputs(x), expected)
+    (out / "data.json").unlink()
+    with pytest.raises(UsageError, match=r"no data set digits \(the run has no data.json, so"):
+        fedjax_sparse.load_run(out).model()
 
 
 def test_a_run_of_several_devices_with_a_network_is_loaded_where_there_is_neither(tmp_path, monkeypatch):
