@@ -21,14 +21,15 @@ class StateStore(NamedTuple):
     Attributes:
         create: (variables, key, ids i32[n]) -> stored states of these clients, each from its own key; of all N
             clients without ids.
-        gather: (stored, id i32[C]) -> states with a leading axis C; an empty place gets any client's state.
-        scatter: (stored, id i32[C], states) -> stored; empty places (id = N) are dropped.
+        gather: (stored, id i32[C]) -> states with a leading axis C; an empty place gets any client's state. With None
+            for the ids, all that is stored, as it stands and without a copy.
+        scatter: (stored, id i32[C], states) -> stored; empty places (id = N) are dropped. None as in `gather`.
         bytes_per_client: Size of one client's stored state.
     """
 
     create: Callable[..., PyTree]
-    gather: Callable[[PyTree, jax.Array], PyTree]
-    scatter: Callable[[PyTree, jax.Array, PyTree], PyTree]
+    gather: Callable[[PyTree, jax.Array | None], PyTree]
+    scatter: Callable[[PyTree, jax.Array | None, PyTree], PyTree]
     bytes_per_client: int
 
 
@@ -54,16 +55,26 @@ def make_state_store(
         return jax.vmap(one)(ids) if jax.tree.leaves(template) else template
 
     def gather(stored, ids):
-        rows = jax.tree.map(lambda leaf: leaf.at[ids].get(mode="clip"), stored)
+        rows = stored if ids is None else jax.tree.map(lambda leaf: leaf.at[ids].get(mode="clip"), stored)
         return jax.vmap(lambda row: unpack(row, template))(rows) if jax.tree.leaves(template) else template
 
     def scatter(stored, ids, states):
         rows = jax.vmap(pack)(states) if jax.tree.leaves(template) else template
+        if ids is None:
+            return rows
         return jax.tree.map(lambda leaf, row: leaf.at[ids].set(row, mode="drop"), stored, rows)
 
     packed = jax.eval_shape(pack, template)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(packed))
     return StateStore(create, gather, scatter, size)
+
+
+def in_order(store: StateStore) -> StateStore:
+    """The same where a cohort is all that is stored, in that order: nobody is looked up, and no state is copied."""
+    return store._replace(
+        gather=lambda stored, ids: store.gather(stored, None),
+        scatter=lambda stored, ids, states: store.scatter(stored, None, states),
+    )
 
 
 def check_fits(store: StateStore, name: str, *, clients: int, seeds: int, available: int) -> None:

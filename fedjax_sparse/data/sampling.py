@@ -30,10 +30,12 @@ class Sampler(NamedTuple):
         draw: (seed >= 0, round t) -> (ids i32[C], present bool[C]). An id of N marks an empty place. Clients that
             answer come first, then those that do not, then empty places; each group by size, largest first, so that
             clients that are trained side by side have similar numbers of local steps.
+        in_order: Whether every cohort is all clients, in the order of their ids.
     """
 
     capacity: int
     draw: Callable[[int, int], tuple[np.ndarray, np.ndarray]]
+    in_order: bool = False
 
 
 def make(participation: str, *, clients: int, cohort_size: int, sizes: np.ndarray, dropout: float) -> Sampler:
@@ -57,7 +59,7 @@ def make(participation: str, *, clients: int, cohort_size: int, sizes: np.ndarra
     check_range("cohort_size", cohort_size, 1, clients)
     check_range("dropout", dropout, 0, 1, high_open=True)
     sizes = np.asarray(sizes, np.int64)
-    capacity, answer = cohort_size, _independently(1 - dropout)
+    capacity, answer, answering = cohort_size, _independently(1 - dropout), cohort_size
     if participation == "uniform":
         invite = _uniform(clients, cohort_size)
     elif participation == "weighted":
@@ -67,7 +69,8 @@ def make(participation: str, *, clients: int, cohort_size: int, sizes: np.ndarra
         capacity = _places(clients, probability)
         invite = _bernoulli(clients, probability, capacity)
     else:
-        invite, answer = _uniform(clients, cohort_size), _exactly(_parse(participation, cohort_size, dropout))
+        answering = _parse(participation, cohort_size, dropout)
+        invite, answer = _uniform(clients, cohort_size), _exactly(answering)
 
     def draw(seed: int, t: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng((PURPOSE, seed, t))
@@ -78,7 +81,8 @@ def make(participation: str, *, clients: int, cohort_size: int, sizes: np.ndarra
         ids[: len(invited)], present[: len(invited)] = invited[order], answered[order]
         return ids, present
 
-    return Sampler(capacity, draw)
+    everyone = clients == cohort_size == answering and dropout == 0
+    return Sampler(capacity, draw, everyone and bool(np.all(np.diff(sizes) <= 0)))
 
 
 def _uniform(clients: int, number: int) -> Invite:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fedjax_sparse import trees
 from fedjax_sparse.clients import host_store
-from fedjax_sparse.clients.state_store import StateStore, make_state_store
+from fedjax_sparse.clients.state_store import StateStore, in_order, make_state_store
 from fedjax_sparse.data import population as populations
 from fedjax_sparse.devices import meshes, platforms
 from fedjax_sparse.devices.tracing import traced, uncollected
@@ -218,7 +218,9 @@ def _jit(function: Callable, **options: Any) -> Any:
 def _compile(algorithm: Algorithm, setting: Setting, store: StateStore, seeds: int) -> Program:
     evaluate = evaluation.make_evaluate(setting.model, setting.preprocess, setting.class_metrics)
     start = functools.partial(_start, algorithm, setting.model.init, store)
-    block = functools.partial(_block, algorithm, store)
+    everyone, on_host = setting.federation.population, setting.state_store == "host"
+    whole = setting.sampler.in_order and everyone % setting.devices == 0  # the store has no rows besides
+    block = functools.partial(_block, algorithm, in_order(store) if whole else store)
     objective = evaluation.make_objective(setting.model, setting.preprocess)
     assess = functools.partial(
         _assess, algorithm, store, evaluation.shared_by(evaluate, setting.mesh), objective
@@ -234,7 +236,6 @@ def _compile(algorithm: Algorithm, setting: Setting, store: StateStore, seeds: i
             in_shardings=(state, *[shared] * 5),
             out_shardings=shared,
         )
-    everyone, on_host = setting.federation.population, setting.state_store == "host"
     return Program(
         _jit(_over_seeds(start, seeds, (None, 0)), in_shardings=shared, out_shardings=(state, shared)),
         _jit(
@@ -254,15 +255,7 @@ def _compile(algorithm: Algorithm, setting: Setting, store: StateStore, seeds: i
 def _compile_for_host(algorithm: Algorithm, setting: Setting, seeds: int) -> Program:
     """The same program around states in the host's memory: on the device, a block is a round, its store the cohort."""
     store = make_store(algorithm, setting)
-
-    def places(ids: jax.Array) -> jax.Array:
-        return jnp.arange(ids.shape[0])
-
-    of_cohort = store._replace(
-        gather=lambda rows, ids: store.gather(rows, places(ids)),
-        scatter=lambda rows, ids, states: store.scatter(rows, places(ids), states),
-    )
-    program = _compile(algorithm, setting, of_cohort, seeds)._replace(store=store)
+    program = _compile(algorithm, setting, in_order(store), seeds)._replace(store=store)
     if algorithm.prepare is not None:
         return program
 

@@ -47,6 +47,19 @@ def test_scatter_changes_the_cohort_and_nobody_else():
         np.testing.assert_array_equal(after["mask"][client], kept["mask"][client] ^ (factor == 2))
 
 
+def test_without_ids_all_are_gathered_and_scattered_as_they_stand():
+    store = state_store.make_state_store(init_client, VARIABLES, N)
+    before, everyone = store.create(VARIABLES, jax.random.key(0)), jnp.arange(N)
+    states = store.gather(before, None)
+    jax.tree.map(np.testing.assert_array_equal, states, store.gather(before, everyone))
+    changed = jax.tree.map(lambda leaf: ~leaf if leaf.dtype == bool else leaf + 1, states)
+    after = store.scatter(before, None, changed)
+    jax.tree.map(np.testing.assert_array_equal, after, store.scatter(before, everyone, changed))
+    in_order = state_store.in_order(store)
+    jax.tree.map(np.testing.assert_array_equal, in_order.gather(before, everyone), states)
+    jax.tree.map(np.testing.assert_array_equal, in_order.scatter(before, everyone, changed), after)
+
+
 def test_clients_that_keep_nothing_store_nothing():
     store = state_store.make_state_store(state_store.no_client_state, VARIABLES, N)
     assert store.create(VARIABLES, jax.random.key(0)) == ()

@@ -111,6 +111,27 @@ def test_bernoulli_with_everyone():
     assert sampler.draw(0, 1)[1].all()
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, True),
+        ({"participation": "weighted"}, True),
+        ({"participation": "bernoulli"}, True),
+        ({"participation": "6-of-6"}, True),
+        ({"sizes": np.array([9, 9, 5, 4, 4, 1])}, True),
+        ({"sizes": np.array([9, 9, 5, 4, 5, 1])}, False),
+        ({"participation": "5-of-6"}, False),
+        ({"cohort_size": 5}, False),
+        ({"dropout": 0.1}, False),
+    ],
+)
+def test_it_knows_whether_every_cohort_is_everyone_in_order(options, expected):
+    sampler = make(**{"clients": 6, "cohort_size": 6, "sizes": np.full(6, 7)} | options)
+    assert sampler.in_order == expected
+    ids, present = draws(sampler, 50)
+    assert (present.all() and np.all(ids == np.arange(6)[: ids.shape[1]])) == expected
+
+
 def test_k_of_n_is_exact_and_fair():
     ids, present = draws(make("7-of-10", clients=12, cohort_size=10), 3000)
     assert np.all(ids < 12)

@@ -75,6 +75,17 @@ def test_many_rounds_reach_the_least_squares_solution():
     np.testing.assert_allclose(parameters(final(setting)[0]), exact, atol=1e-10)
 
 
+def test_states_of_everyone_in_order_need_not_be_looked_up():
+    setting, _ = least_squares(np.split(np.arange(24), 4))
+    looked_up = setting._replace(sampler=setting.sampler._replace(in_order=False))
+    (server, row), (other, _) = (
+        final(each, "error-correction", keep_percent=30) for each in (setting, looked_up)
+    )
+    assert setting.sampler.in_order
+    assert row["memory_norm"] > 0
+    toy.leaves_close(server, other)
+
+
 @pytest.mark.usefixtures("loops_as_shipped")
 def test_sparsity_zero_is_fedavg_bit_for_bit():
     setting = toy.setting()
