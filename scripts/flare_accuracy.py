@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from fedjax_sparse.cli import reproducing
-from fedjax_sparse.reproduction import charts
-from fedjax_sparse.reproduction.cases import Settings, case
-from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict, points_apart
+from fedjax_sparse.reproduction import charts, flare
+from fedjax_sparse.reproduction.cases import Settings
+from fedjax_sparse.reproduction.reproducing import Reproduction
 
 FILES = Path(__file__).parents[1] / "experiments"
 SETTINGS = Settings(FILES / "flare/smoke.toml", FILES / "flare/mnist_cpu.toml", FILES / "flare/mnist_fc.toml")
@@ -17,23 +17,12 @@ SETTINGS = Settings(FILES / "flare/smoke.toml", FILES / "flare/mnist_cpu.toml", 
 
 def cases(scale):
     """FLARE, error correction and dense training."""
-    options, own = SETTINGS.options(scale), SETTINGS.hyper(scale)
-    yield case("dense", "fedavg", options)
-    yield case("FLARE", "flare", options, **own)
-    yield case("error correction", "error-correction", options, keep_percent=own["keep_percent"])
+    return flare.three(SETTINGS.options(scale), SETTINGS.hyper(scale))
 
 
 def picture(results):
     """Accuracy against rounds."""
     return charts.picture(results, charts.curves(results, "round"))
-
-
-def judge(results):
-    """Above error correction by more than ten points, and within three of dense training."""
-    ahead = results.difference("FLARE", "error correction", last=1)
-    below = results.difference("FLARE", "dense", last=1)
-    said = f"FLARE ends {points_apart(ahead)} error correction and {points_apart(below)} dense training"
-    return Verdict(bool(ahead.mean > 0.1 and below.mean > -0.03), said)
 
 
 REPRODUCTION = Reproduction(
@@ -42,7 +31,7 @@ REPRODUCTION = Reproduction(
     cases,
     picture,
     "FLARE trains at extreme sparsity almost as dense training does, where error correction stalls",
-    judge,
+    flare.judge,
     published=(FILES / "published/flare.toml", "fc"),
 )
 

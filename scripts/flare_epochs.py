@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from fedjax_sparse.cli import reproducing
-from fedjax_sparse.reproduction import charts
-from fedjax_sparse.reproduction.cases import Settings, case
+from fedjax_sparse.reproduction import charts, flare
+from fedjax_sparse.reproduction.cases import Settings
 from fedjax_sparse.reproduction.reproducing import Reproduction
 from fedjax_sparse.results.drawing import Quantity
 
@@ -32,13 +32,7 @@ def cases(scale):
     }
     for panel, points in sweeps.items():
         for at, changed in points:
-            here = {**options, **changed}
-            place = {"panel": panel, "at": at}
-            yield case("dense", "fedavg", here, **place)
-            yield case("FLARE", "flare", here, **place, **own)
-            yield case(
-                "error correction", "error-correction", here, **place, keep_percent=own["keep_percent"]
-            )
+            yield from flare.three(options, own, panel=panel, at=at, **changed)
 
 
 def picture(results):

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from fedjax_sparse.cli import reproducing
-from fedjax_sparse.reproduction import charts
-from fedjax_sparse.reproduction.cases import Settings, case
-from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict, points_apart
+from fedjax_sparse.reproduction import charts, flare
+from fedjax_sparse.reproduction.cases import Settings
+from fedjax_sparse.reproduction.reproducing import Reproduction
 
 FILES = Path(__file__).parents[1] / "experiments/flare"
 CNN, GRU = "CNN, MNIST", "GRU, Shakespeare"
@@ -38,30 +38,13 @@ def cases(scale):
     """FLARE, error correction and dense training of every network."""
     for panel, name in PANELS[scale].items():
         settings = Settings(*[FILES / f"{name}.toml"] * 3)
-        options, own = settings.options(scale), settings.hyper(scale)
-        here = {"panel": panel, **(SMALLER[panel] if scale == "cpu" else {})}
-        yield case("dense", "fedavg", options, **here)
-        yield case("FLARE", "flare", options, **here, **own)
-        yield case("error correction", "error-correction", options, **here, keep_percent=own["keep_percent"])
+        smaller = SMALLER[panel] if scale == "cpu" else {}
+        yield from flare.three(settings.options(scale), settings.hyper(scale), panel=panel, **smaller)
 
 
 def picture(results):
     """Accuracy against rounds, a panel for each network."""
     return charts.picture(results, charts.curves(results, "round"))
-
-
-def judge(results):
-    """In every panel: above error correction by more than ten points, and within three of dense training."""
-    holds, said = True, []
-    for panel in results.panels():
-        ahead, below = (
-            results.difference("FLARE", other, panel, last=1) for other in ("error correction", "dense")
-        )
-        holds &= ahead.mean > 0.1 and below.mean > -0.03
-        said.append(
-            f"{panel}: {points_apart(ahead)} error correction and {points_apart(below)} dense training"
-        )
-    return Verdict(bool(holds), "FLARE ends, " + "; ".join(said))
 
 
 REPRODUCTION = Reproduction(
@@ -70,7 +53,7 @@ REPRODUCTION = Reproduction(
     cases,
     picture,
     "FLARE trains at extreme sparsity almost as dense training does, whatever the network",
-    judge,
+    flare.judge,
 )
 
 if __name__ == "__main__":

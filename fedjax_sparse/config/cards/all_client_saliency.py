@@ -34,7 +34,7 @@ class AllClientSaliency(Hyperparameters):
 ENTRIES = (
     Entry(
         name="snip-all",
-        summary="a fixed mask from the mean |w g| of all clients",
+        summary="a fixed mask from the mean |w g| of all clients, that of salientgrads with its defaults",
         factory="fedjax_sparse.baselines.all_client_saliency:snip_all",
         hyperparameters=AllClientSaliency,
         system="SNIP",

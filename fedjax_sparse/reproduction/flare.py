@@ -1,0 +1,37 @@
+"""What the figures of FLARE share: the three that stand in most of them, and what is asked of them. No JAX here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fedjax_sparse.reproduction.cases import Case, Results, case
+from fedjax_sparse.reproduction.reproducing import Verdict, points_apart
+
+DENSE, FLARE, CORRECTION = "dense", "FLARE", "error correction"
+
+
+def three(options: Mapping[str, Any], hyper: Mapping[str, Any], **place: Any) -> Iterator[Case]:
+    """Dense training, FLARE, and error correction at FLARE's share of entries sent.
+
+    Args:
+        options: Of all of them.
+        hyper: Of FLARE.
+        **place: Panel, place on the x axis, and options that differ from those.
+    """
+    yield case(DENSE, "fedavg", options, **place)
+    yield case(FLARE, "flare", options, **place, **hyper)
+    yield case(CORRECTION, "error-correction", options, **place, keep_percent=hyper["keep_percent"])
+
+
+def judge(results: Results) -> Verdict:
+    """In every panel: above error correction by more than ten points, and within three of dense training."""
+    holds, said = True, []
+    for panel in results.panels():
+        ahead, below = (results.difference(FLARE, other, panel, last=1) for other in (CORRECTION, DENSE))
+        holds &= ahead.mean > 0.1 and below.mean > -0.03
+        where = f"{panel}: " if panel else ""
+        said.append(
+            f"{where}FLARE ends {points_apart(ahead)} error correction and {points_apart(below)} dense training"
+        )
+    return Verdict(bool(holds), "; ".join(said))
