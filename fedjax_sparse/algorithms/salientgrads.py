@@ -35,8 +35,8 @@ def salientgrads(federation: Federation, hyper: SalientGrads) -> Algorithm:
     Costs: w_0 to everyone and N saliencies back, then the mask as N bits, once. After that both sides send living
     values, without positions; `upload` "updates" sends those living weights that changed, with their positions.
 
-    With its defaults this is SNIP at all clients, `snip-all`, whose masks are the same then: one minibatch, the model's own
-    loss, and a mean in which all clients count alike.
+    With its defaults this is SNIP at all clients, `snip-all`, and the masks are the same: one minibatch, the model's
+    own loss, and a mean in which all clients count alike.
 
     SSFL (arXiv 2405.09037) is the same with saliencies weighted by examples, ties kept, models in evaluation mode as
     they score (`saliency_mode`), and gradients that are masked before they are clipped.
