@@ -1,5 +1,8 @@
 """Dense layers, convolution and pooling against JAX's own operations, in float64 unless said otherwise."""
 
+import functools
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -187,6 +190,31 @@ def test_forward_mode_is_refused():
     x, kernel = arrays((1, 4, 4, 1), (3, 3, 1, 1))
     with pytest.raises(TypeError, match="forward-mode"):
         jax.jvp(lambda k: layers.conv(x, k, (1, 1), "SAME"), (kernel,), (kernel,))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.bfloat16], ids=["float64", "bfloat16"])
+def test_group_norm_equals_flax_with_its_gradients(dtype):
+    x, scale, bias = arrays((3, 4, 5, 6), (6,), (6,), dtype=dtype)
+    x = x.at[1, :, :, 2:4].set(0.5)  # a group without variance
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(norm):
+        def loss(params, x):
+            out = norm.apply({"params": params}, x)
+            return jnp.sum(jnp.sin(out.astype(jnp.float64))), out
+
+        (_, out), gradients = jax.value_and_grad(loss, (0, 1), has_aux=True)(
+            {"scale": scale, "bias": bias}, x
+        )
+        return out, gradients
+
+    ours = layers.GroupNorm(3, dtype=dtype)
+    flax = nn.GroupNorm(3, epsilon=1e-5, dtype=dtype, param_dtype=dtype)
+    assert jax.tree.map(lambda leaf: leaf.dtype, run(ours)) == jax.tree.map(
+        lambda leaf: leaf.dtype, run(flax)
+    )
+    assert_close(run(ours), run(flax), *((1e-9, 1e-9) if dtype == jnp.float64 else (0.02, 0.05)))
+    assert_close(ours.init(jax.random.key(0), x), flax.init(jax.random.key(0), x))
 
 
 @pytest.mark.parametrize("size", [(6, 4), (7, 5)])
