@@ -100,7 +100,7 @@ def test_what_won_a_sweep_is_used_at_its_scale_alone(tmp_path):
             "figure",
             "Paper",
             lambda scale: [case(name, name, {"rounds": 2}) for name in algorithms],
-            charts.picture,
+            lambda results: charts.picture(results, []),
             tuned={"cpu": tmp_path / "won.toml"},
         )
 
