@@ -69,6 +69,7 @@ REPRODUCTION = Reproduction(
     picture,
     "sparsity 10 times and more beyond prior methods, with significantly better accuracy",
     judge,
+    tuned={"cpu": FILES / "tuned/flare.toml"},
 )
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ REPRODUCTION = Reproduction(
     picture,
     "pruning at the server fails, pruning at the clients performs best",
     judge,
+    tuned={"cpu": FILES / "tuned/proxskip.toml"},
 )
 
 if __name__ == "__main__":

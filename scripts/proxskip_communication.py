@@ -39,6 +39,7 @@ REPRODUCTION = Reproduction(
     "Sparse-ProxSkip on networks: accuracy against communications",
     cases,
     picture,
+    tuned={"cpu": FILES / "tuned/proxskip.toml"},
 )
 
 if __name__ == "__main__":

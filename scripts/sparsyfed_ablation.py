@@ -15,7 +15,7 @@ from fedjax_sparse.results.drawing import Quantity
 
 FILES = Path(__file__).parents[1] / "experiments"
 SETTINGS = Settings(
-    FILES / "smoke.toml", FILES / "sparsyfed/cifar10_cpu.toml", FILES / "sparsyfed/cifar10_a1_s95.toml"
+    FILES / "smoke.toml", FILES / "sparsyfed/fashion_mnist_cpu.toml", FILES / "sparsyfed/cifar10_a1_s95.toml"
 )
 SPARSITIES = {"smoke": [0.95], "cpu": [0.95, 0.99], "paper": [0.9, 0.95, 0.99, 0.995, 0.999]}
 # Table 2 is of several; elsewhere the one of the settings, in a panel without a title.

@@ -14,18 +14,18 @@ from fedjax_sparse.results.drawing import Quantity
 
 FILES = Path(__file__).parents[1] / "experiments"
 SETTINGS = Settings(
-    FILES / "smoke.toml", FILES / "sparsyfed/cifar10_cpu.toml", FILES / "sparsyfed/cifar10_a1_s95.toml"
+    FILES / "smoke.toml", FILES / "sparsyfed/fashion_mnist_cpu.toml", FILES / "sparsyfed/cifar10_a1_s95.toml"
 )
 DATA = {
     "smoke": {"Digits": {}},
-    "cpu": {"CIFAR-10": {}},
+    "cpu": {"Fashion-MNIST": {}},
     "paper": {
         "CIFAR-10": {},
         "CIFAR-100": {"dataset": "cifar100"},
         "Speech Commands": {"dataset": "speech_commands"},
     },
 }
-ALPHAS = {"smoke": [1.0], "cpu": [1000.0, 0.1], "paper": [1000.0, 1.0, 0.1]}
+ALPHAS = {"smoke": [1.0], "cpu": [0.1], "paper": [1000.0, 1.0, 0.1]}
 SPARSITIES = {"smoke": [0.95], "cpu": [0.95, 0.99], "paper": [0.9, 0.95, 0.99, 0.995, 0.999]}
 RIVALS = {"Top-K": "topk-weights", "ZeroFL": "zerofl", "FLASH": "flash"}
 HEADLINE = 0.95
@@ -71,6 +71,7 @@ REPRODUCTION = Reproduction(
     "95 % sparse models lose little accuracy and outperform all baselines on heterogeneous clients",
     judge,
     published=(FILES / "published/sparsyfed.toml", "accuracy"),
+    tuned={"cpu": FILES / "tuned/sparsyfed.toml"},
 )
 
 if __name__ == "__main__":

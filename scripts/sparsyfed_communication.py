@@ -13,7 +13,7 @@ from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict
 
 FILES = Path(__file__).parents[1] / "experiments"
 SETTINGS = Settings(
-    FILES / "smoke.toml", FILES / "sparsyfed/cifar10_cpu.toml", FILES / "sparsyfed/cifar10_a1_s95.toml"
+    FILES / "smoke.toml", FILES / "sparsyfed/fashion_mnist_cpu.toml", FILES / "sparsyfed/cifar10_a1_s95.toml"
 )
 SPARSITY = 0.95
 METHODS = {"SparsyFed": "sparsyfed", "Top-K": "topk-weights", "ZeroFL": "zerofl", "FLASH": "flash"}
@@ -51,6 +51,7 @@ REPRODUCTION = Reproduction(
     picture,
     "19 times less is sent to the clients than in dense training",
     judge,
+    tuned={"cpu": FILES / "tuned/sparsyfed.toml"},
 )
 
 if __name__ == "__main__":

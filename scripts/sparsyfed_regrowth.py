@@ -13,11 +13,11 @@ from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict
 
 FILES = Path(__file__).parents[1] / "experiments"
 SETTINGS = Settings(
-    FILES / "smoke.toml", FILES / "sparsyfed/cifar10_cpu.toml", FILES / "sparsyfed/cifar10_a1_s95.toml"
+    FILES / "smoke.toml", FILES / "sparsyfed/fashion_mnist_cpu.toml", FILES / "sparsyfed/cifar10_a1_s95.toml"
 )
 SPARSITY = 0.95
 METHODS = {"SparsyFed": "sparsyfed", "Top-K": "topk-weights", "ZeroFL": "zerofl"}
-ALPHAS = {"smoke": [1.0], "cpu": [1000.0, 0.1], "paper": [1000.0, 1.0, 0.1]}
+ALPHAS = {"smoke": [1.0], "cpu": [0.1], "paper": [1000.0, 1.0, 0.1]}
 DATA = {"smoke": {}, "cpu": {}, "paper": {"dataset": "cifar100"}}
 LATE = 0.5  # of the rounds
 
@@ -63,6 +63,7 @@ REPRODUCTION = Reproduction(
     "weight regrowth per round is 200 times smaller than in previous methods",
     judge,
     published=(FILES / "published/sparsyfed.toml", "regrowth"),
+    tuned={"cpu": FILES / "tuned/sparsyfed.toml"},
 )
 
 if __name__ == "__main__":

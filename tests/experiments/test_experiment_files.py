@@ -16,7 +16,7 @@ from fedjax_sparse.models import model as models
 from fedjax_sparse.models import spec
 
 FOLDER = Path(__file__).parents[2] / "experiments"
-FILES = sorted(path for path in FOLDER.rglob("*.toml") if path.parent.name != "published")
+FILES = sorted(path for path in FOLDER.rglob("*.toml") if path.parent.name not in ("published", "tuned"))
 OFFICIAL = [path for path in FILES if path.stem.endswith("_official")]
 WITHOUT_EFFECT = {  # SSFL's own code has neither quirk; and where all steps are pulled none comes after them
     "cifar10_ssfl_official": ("saliency_loss", "dense_start"),
