@@ -103,12 +103,13 @@ def case(
     return Case(series, run_config.configure(algorithm, **values), panel, at)
 
 
-def tuned(one: Case, winners: Mapping[str, Mapping[str, Any]]) -> Case:
+def tuned(one: Case, winners: Mapping[str, Mapping[str, Any]], searched: Iterable[str]) -> Case:
     """A case with what won a sweep for its algorithm.
 
     Args:
         one: The case.
         winners: Algorithm -> option -> value, as in the winners.toml of `fedjax-sparse sweep`.
+        searched: Options that were searched; all others are the case's own, as the sparsity is.
 
     Raises:
         UsageError: Its algorithm has no winner.
@@ -118,7 +119,8 @@ def tuned(one: Case, winners: Mapping[str, Mapping[str, Any]]) -> Case:
         raise UsageError(
             f"no winner for {algorithm}, which {_place(one)} needs; there are {', '.join(winners)}"
         )
-    values = run_config.values(one.config) | dict(winners[algorithm])
+    won = {name: value for name, value in winners[algorithm].items() if name in searched}
+    values = run_config.values(one.config) | won
     return one._replace(config=run_config.configure(algorithm, **values))
 
 

@@ -36,8 +36,8 @@ class Reproduction(NamedTuple):
         claim: What the paper says that it shows; empty where it claims nothing.
         judge: What came of the runs -> whether that holds here.
         published: File and table of the published numbers; None where none is known.
-        tuned: Scale -> winners.toml of a `fedjax-sparse sweep`, which has for each algorithm what it is run with there;
-            at the other scales all have what `cases` says.
+        tuned: Scale -> winners.toml of a `fedjax-sparse sweep`: there algorithms have what won of what was searched,
+            at the other scales what `cases` says.
     """
 
     name: str
@@ -60,8 +60,9 @@ class Reproduction(NamedTuple):
             return found
         path = self.tuned[scale]
         try:
-            winners = sweep.winners_of(run_config.read(path))
-            return [cases.tuned(one, winners) for one in found]
+            table = run_config.read(path)
+            winners = sweep.winners_of(table)
+            return [cases.tuned(one, winners, sweep.values_of(table)["grid"]) for one in found]
         except UsageError as error:
             raise UsageError(f"{path}: {error}") from None
 

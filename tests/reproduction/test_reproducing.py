@@ -92,8 +92,11 @@ def test_differences_in_words():
     assert points_apart(Estimate(-0.0131, float("nan"))) == "1.3 points below"
 
 
-def test_what_won_a_sweep_is_used_at_its_scale_alone(tmp_path):
-    (tmp_path / "won.toml").write_text("[sweep]\n[algorithm.flare]\nclient_lr = 0.5\ntau = 0.25\n")
+def test_what_won_of_what_a_sweep_searched_is_used_at_its_scale_alone(tmp_path):
+    (tmp_path / "won.toml").write_text(
+        '[sweep]\nalgorithms = ["flare"]\n[grid]\nclient_lr = [0.1, 0.5]\ntau = [0.25, 1.0]\n'
+        "[algorithm.flare]\nclient_lr = 0.5\ntau = 0.25\nkeep_percent = 3.0\n"
+    )
 
     def figure(*algorithms):
         return Reproduction(
