@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -120,8 +121,9 @@ def tuned(one: Case, winners: Mapping[str, Mapping[str, Any]], searched: Iterabl
             f"no winner for {algorithm}, which {_place(one)} needs; there are {', '.join(winners)}"
         )
     won = {name: value for name, value in winners[algorithm].items() if name in searched}
-    values = run_config.values(one.config) | won
-    return one._replace(config=run_config.configure(algorithm, **values))
+    own = {name: won.pop(name) for name in [*won] if name not in run_config.HOMES}
+    config = run_config.changed(one.config, **won)
+    return one._replace(config=dataclasses.replace(config, hyper=dataclasses.replace(config.hyper, **own)))
 
 
 # Algorithms without --sparsity: what they have in its place.

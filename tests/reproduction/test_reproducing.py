@@ -102,13 +102,13 @@ def test_what_won_of_what_a_sweep_searched_is_used_at_its_scale_alone(tmp_path):
         return Reproduction(
             "figure",
             "Paper",
-            lambda scale: [case(name, name, {"rounds": 2}) for name in algorithms],
+            lambda scale: [case(name, name, {"rounds": 2, "local_steps": 3}) for name in algorithms],
             lambda results: charts.picture(results, []),
             tuned={"cpu": tmp_path / "won.toml"},
         )
 
     there, elsewhere = (figure("flare").cases_at(scale)[0].config for scale in ("cpu", "paper"))
-    assert there == run_config.configure("flare", rounds=2, client_lr=0.5, tau=0.25)
-    assert elsewhere == run_config.configure("flare", rounds=2)
+    assert there == run_config.configure("flare", rounds=2, local_steps=3, client_lr=0.5, tau=0.25)
+    assert elsewhere == run_config.configure("flare", rounds=2, local_steps=3)
     with pytest.raises(UsageError, match=r"won\.toml: no winner for ef21, which ef21 needs; there are flare"):
         figure("ef21").cases_at("cpu")
