@@ -96,7 +96,6 @@ REPRODUCTION = Reproduction(
     picture,
     "models of a tenth of the size are as accurate as those of pruning and non-pruning baselines, or more",
     judge,
-    tuned={"cpu": FILES / "tuned/fedsparsify.toml"},
 )
 
 if __name__ == "__main__":

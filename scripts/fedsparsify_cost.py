@@ -60,7 +60,6 @@ REPRODUCTION = Reproduction(
     picture,
     "training needs less computation and communication",
     judge,
-    tuned={"cpu": FILES / "tuned/fedsparsify.toml"},
 )
 
 if __name__ == "__main__":
