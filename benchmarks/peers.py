@@ -1,4 +1,4 @@
-"""The same federated work in fedjax_sparse, pfl-research, Flower, FedJAX and plain PyTorch, side by side on a CPU.
+"""The same federated work in fedjax_sparse, plain PyTorch, pfl-research, BlazeFL, Flower, FedJAX and DrJAX, on a CPU.
 
     python -m benchmarks.peers                                  # the latest FedJAX release, on an old JAX
     python -m benchmarks.peers --torch-index URL                # PyTorch's build without CUDA
@@ -11,13 +11,15 @@ an environment that the first call makes (pip; a few minutes and 5 GB). On Linux
 CUDA, several GB more: `--torch-index URL` takes PyTorch from the index of CPU builds that pytorch.org's install page
 names. Give it in every call: environments are made anew where what was asked for changes.
 
-For a workload all processes start, compile and train two rounds; then they take turns, about three seconds each, in
-which the others are stopped. `ours` is one device that has all cores, `ours, 2 devices` has one core for each. Flower's
-clients train in Ray actors, one for each core; Ray's start is not counted.
+For a workload all processes start, compile and train two rounds; then they take turns, `--turn` seconds each, in which
+the others are stopped. `ours` has the flags of a run that states none, whose devices are the cores; `ours, 1 device` is
+one device that has them all. Flower's clients train in Ray actors, one for each core; Ray's start is not counted.
+BlazeFL's train in threads, side by side where a free-threaded Python (python3.14t) is on the path; else it is made of
+the latest Python there, which up to 3.13 has version 2. FedJAX and DrJAX have no networks with residual blocks here.
 
-About fifteen minutes on two cores once the environments are there. Targets, on two cores: softmax regression at least
-20 times as fast as pfl and 10 times as FedJAX, the perceptron 5 times as PyTorch, the convolutional networks 1.3 times
-as the fastest peer.
+About half an hour on two cores once the environments are there. Targets, on two cores: softmax regression at least 20
+times as fast as pfl and 10 times as FedJAX's main branch, the perceptron 5.5 times as PyTorch, FEMNIST's CNN 1.6, pfl's
+1.3 and the ResNets 1.1 times as the fastest peer; ahead of BlazeFL and DrJAX everywhere.
 """
 
 import argparse
@@ -35,10 +37,16 @@ from benchmarks.peer_workers.process import Framework, PeerError, Worker
 from benchmarks.timing import Times
 from benchmarks.workloads import WORKLOADS
 
-TURN = 3.0  # seconds that a turn is to take: caches recover from others' turns, and ours runs several rounds at once
+TURN = 3.0  # seconds: caches recover from others' turns, and ours runs several rounds at once
 
 TORCH = ["torch==2.13.0", "numpy"]  # first, lest something else choose a build with CUDA
 OLD_JAX = ["fedjax==0.0.17", "jax==0.5.3", "jaxlib==0.5.3", "dm-haiku==0.0.14"]
+PYTHONS_OF_BLAZEFL = {  # in the order of preference
+    "python3.14t": "3.0.0",
+    "python3.14": "3.0.0",
+    "python3.13": "2.0.3",
+    "python3.12": "2.0.3",
+}
 
 
 def frameworks(fedjax: Path | None = None, torch_index: str | None = None) -> dict[str, Framework]:
@@ -48,25 +56,39 @@ def frameworks(fedjax: Path | None = None, torch_index: str | None = None) -> di
         fedjax: A checkout, which runs on the JAX of this environment; None takes the release and an old JAX.
         torch_index: Where PyTorch comes from; None leaves it to pip's configuration.
     """
+    this_jax = f"jax=={importlib.metadata.version('jax')}"
     if fedjax is None:
         jax_peer = Framework("fedjax_worker.py", (), (OLD_JAX,), "fedjax-release", "old JAX")
     else:
-        jax = f"jax=={importlib.metadata.version('jax')}"
         commit = commit_of(fedjax)
         note = f"checkout {commit[:12]}".rstrip()
-        jax_peer = Framework("fedjax_worker.py", (), ([jax, str(fedjax)],), "fedjax-checkout", note, commit)
+        jax_peer = Framework(
+            "fedjax_worker.py", (), ([this_jax, str(fedjax)],), "fedjax-checkout", note, commit
+        )
     torch = TORCH if torch_index is None else ["--index-url", torch_index, *TORCH]
-    devices = timing.cores()
     return {
-        "ours": Framework("ours_worker.py", ("1",)),
-        f"ours, {devices} devices": Framework("ours_worker.py", (str(devices),)),
+        "ours": Framework("ours_worker.py", ("auto",)),
+        "ours, 1 device": Framework("ours_worker.py", ("1",)),
         "torch": Framework("torch_worker.py", (), (torch,), "torch"),
         "pfl": Framework("pfl_worker.py", (), (torch, ["pfl==0.6.0"]), "pfl"),
+        "blazefl": _blazefl(torch),
+        "drjax": Framework(
+            "drjax_worker.py", (), ([this_jax, "drjax==0.2.1", "dm-haiku==0.0.17", "optax"],), "drjax"
+        ),
         "fedjax": jax_peer,
         "flower": Framework(
             "flower_worker.py", (), (torch, ["flwr[simulation]==1.41.0", "ray==2.55.1"]), "flower"
         ),
     }
+
+
+def _blazefl(torch: list[str]) -> Framework:
+    """On the first of its Pythons that is on the path; where none is, installing it says which it needs."""
+    there = [name for name in PYTHONS_OF_BLAZEFL if shutil.which(name)]
+    python = there[0] if there else sys.executable
+    packages = [f"blazefl[contrib,reproducibility]=={PYTHONS_OF_BLAZEFL.get(python, '3.0.0')}"]
+    name = Path(python).name
+    return Framework("blazefl_worker.py", (), (torch, packages), f"blazefl-{name}", note=name, python=python)
 
 
 def checkout(text: str) -> Path:
@@ -88,8 +110,8 @@ def commit_of(folder: Path) -> str:
 class Entry:
     """A framework at one workload: what it took for each turn or, once something has gone wrong, why it did."""
 
-    def __init__(self, framework: Framework, workload: str, envs: Path):
-        self.framework, self.workload, self.envs = framework, workload, envs
+    def __init__(self, framework: Framework, workload: str, envs: Path, seconds: float = TURN):
+        self.framework, self.workload, self.envs, self.turn_seconds = framework, workload, envs, seconds
         self.worker: Worker | None = None
         self.seconds: list[float] = []
         self.failure = ""
@@ -107,9 +129,9 @@ class Entry:
         self.worker = Worker(self.framework, self.workload, self.envs)
 
     def turn(self) -> None:
-        """Times as many rounds as take about `TURN` seconds."""
+        """Times as many rounds as take about the seconds of a turn."""
         assert self.worker is not None
-        rounds = max(round(TURN / self.worker.ready["seconds"]), 1)
+        rounds = max(round(self.turn_seconds / self.worker.ready["seconds"]), 1)
         self.seconds.append(self.worker.run(rounds) / rounds)
 
     def end(self) -> None:
@@ -118,9 +140,11 @@ class Entry:
             self.worker.end()
 
 
-def measure(workload: str, chosen: Mapping[str, Framework], envs: Path, repeats: int) -> list[dict[str, Any]]:
-    """A row for each framework; of one that failed, with the reason."""
-    entries = {label: Entry(framework, workload, envs) for label, framework in chosen.items()}
+def measure(
+    workload: str, chosen: Mapping[str, Framework], envs: Path, repeats: int, seconds: float = TURN
+) -> list[dict[str, Any]]:
+    """A row for each framework; of one that failed, with the reason. A turn takes about so many `seconds`."""
+    entries = {label: Entry(framework, workload, envs, seconds) for label, framework in chosen.items()}
     try:
         for entry in entries.values():
             entry.attempt(entry.start)
@@ -176,6 +200,7 @@ def main() -> int:
         metavar="URL",
         help="the index of CPU builds, see pytorch.org's install page; by default pip's own configuration",
     )
+    parser.add_argument("--turn", type=float, default=TURN, metavar="SECONDS", help="of work in each turn")
     parser.add_argument("--envs", type=Path, default=Path("runs/peers-envs"), help="folder of environments")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or workers would stay behind, stopped
@@ -185,7 +210,9 @@ def main() -> int:
         for name, framework in frameworks(args.fedjax, args.torch_index).items()
         if name.startswith("ours") or name in args.peers
     }
-    rows = [row for name in args.workloads for row in measure(name, chosen, args.envs, args.repeats)]
+    rows = [
+        row for name in args.workloads for row in measure(name, chosen, args.envs, args.repeats, args.turn)
+    ]
     timing.report(args.out, rows)
     return 0
 

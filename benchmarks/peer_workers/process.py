@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 import threading
-import venv
 from pathlib import Path
 from typing import Any, NamedTuple
 
 WORKERS = Path(__file__).parent
 LIMIT = 900  # seconds after which an answer is not waited for any longer
 
-SILENCE = {"FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0"}  # nobody is told of the runs
+# Nobody is told of the runs, and no progress is drawn.
+SILENCE = {"FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0", "TQDM_DISABLE": "1"}
 
 
 class PeerError(Exception):
@@ -31,6 +31,7 @@ class Framework(NamedTuple):
         environment: The name of the folder that they are installed in.
         note: What the table says of it.
         commit: Of the checkout that is installed; another one is installed anew.
+        python: The interpreter that the environment is made of.
     """
 
     script: str
@@ -39,6 +40,7 @@ class Framework(NamedTuple):
     environment: str = ""
     note: str = ""
     commit: str = ""
+    python: str = sys.executable
 
 
 def python_of(framework: Framework, folder: Path) -> Path:
@@ -49,14 +51,18 @@ def python_of(framework: Framework, folder: Path) -> Path:
     python, receipt = home / "bin" / "python", home / "installed.json"
     wanted = json.dumps([*framework.installs, framework.commit])
     if not receipt.exists() or receipt.read_text() != wanted:
-        venv.create(home, with_pip=True, clear=True)
+        succeed(framework.python, "-m", "venv", "--clear", home)
         for packages in framework.installs:
-            command = [python, "-m", "pip", "install", "--quiet", "--no-input", *packages]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise PeerError(last_line(done.stderr))
+            succeed(python, "-m", "pip", "install", "--quiet", "--no-input", *packages)
         receipt.write_text(wanted)
     return python
+
+
+def succeed(*command: str | Path) -> None:
+    """Runs a command to its end; a `PeerError` says what it said last where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PeerError(last_line(done.stderr))
 
 
 def last_line(text: str) -> str:

@@ -59,10 +59,12 @@ def installed(monkeypatch):
     calls = []
 
     def run(command, **_):
-        calls.append(command[command.index("--no-input") + 1 :])
+        if "venv" in command:
+            command[-1].mkdir(exist_ok=True)
+        else:
+            calls.append([*command[command.index("--no-input") + 1 :]])
         return SimpleNamespace(returncode=0)
 
-    monkeypatch.setattr(process.venv, "create", lambda home, **_: home.mkdir(exist_ok=True))
     monkeypatch.setattr(process.subprocess, "run", run)
     return calls
 
@@ -77,6 +79,21 @@ def test_an_environment_is_made_once_for_each_commit(installed, tmp_path):
 def test_the_index_of_cpu_builds_is_for_pytorch_alone(installed, tmp_path):
     process.python_of(peers.frameworks(torch_index="URL")["pfl"], tmp_path)
     assert installed == [["--index-url", "URL", *peers.TORCH], ["pfl==0.6.0"]]
+
+
+@pytest.mark.parametrize(
+    ("there", "python", "version"),
+    [
+        ([], sys.executable, "3.0.0"),
+        (["python3.12", "python3.13"], "python3.13", "2.0.3"),
+        (["python3.14", "python3.14t"], "python3.14t", "3.0.0"),
+    ],
+)
+def test_blazefl_is_made_of_the_best_python_on_the_path(monkeypatch, there, python, version):
+    monkeypatch.setattr(peers.shutil, "which", lambda name: name if name in there else None)
+    framework = peers.frameworks()["blazefl"]
+    assert framework.python == python
+    assert framework.installs[1] == [f"blazefl[contrib,reproducibility]=={version}"]
 
 
 def test_a_checkout_is_installed_by_its_full_path(tmp_path, monkeypatch):
