@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks import timing
 
-NAMES = ("peers", "floor", "scaling", "overhead", "selection", "startup", "seeds", "inference")
+NAMES = ("peers", "floor", "scaling", "overhead", "selection", "startup", "seeds", "processes", "inference")
 
 
 def chosen(only: list[str], skip: list[str]) -> list[str]:
