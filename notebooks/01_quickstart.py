@@ -50,10 +50,10 @@ result = fs.simulate(algorithm, setting, seeds=2, eval_every=3)
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-for seed, rows in enumerate(result.rows):
+for seed, (rows, line) in enumerate(zip(result.rows, ("-", "--"), strict=True)):
     rounds = [row["round"] for row in rows]
-    left.plot(rounds, [100 * row["global_test_accuracy"] for row in rows], label=f"seed {seed}")
-    right.plot(rounds, [100 * row["density_prunable"] for row in rows], label=f"seed {seed}")
+    left.plot(rounds, [100 * row["global_test_accuracy"] for row in rows], line, label=f"seed {seed}")
+    right.plot(rounds, [100 * row["density_prunable"] for row in rows], line, label=f"seed {seed}")
 left.set(xlabel="Round", ylabel="Test accuracy (%)")
 right.set(xlabel="Round", ylabel="Weights that live (%)", ylim=(0, None))
 left.legend()

@@ -24,6 +24,7 @@ from IPython.display import Image, Markdown, display
 
 import fedjax_sparse as fs
 from fedjax_sparse.cli.commands import main
+from fedjax_sparse.results import figures
 
 here = Path(tempfile.mkdtemp())
 
@@ -40,11 +41,12 @@ main(["compare", *asked.split(), *small.split(), "--out", str(here / "table")])
 display(Markdown((here / "table" / "table.md").read_text()))
 
 # %% [markdown]
-# Each run is an ordinary run folder. `plot` draws any of them together, with the numbers of each figure as CSV.
+# Each run is an ordinary run folder. `fedjax-sparse plot RUN...`, or this, draws any of them together, with the
+# numbers of each figure as CSV.
 
 # %%
-runs = [str(here / "table" / name) for name in ("fedavg", "fedsparsify-global-0.9")]
-main(["plot", *runs, "--out", str(here / "figures")])
+runs = [here / "table" / name for name in ("fedavg", "fedsparsify-global-0.9")]
+figures.plot(runs, here / "figures")
 for name in ("accuracy_by_bytes", "costs", "layers_2"):
     display(Image(here / "figures" / f"{name}.png", width=640))
 

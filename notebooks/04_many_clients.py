@@ -29,7 +29,7 @@ import numpy as np
 
 import fedjax_sparse as fs
 from fedjax_sparse.data.arrays import Dataset
-from fedjax_sparse.simulation import memory
+from fedjax_sparse.simulation.setting import with_chunk
 
 accelerator = jax.default_backend() != "cpu"
 clients, cohort = (100_000, 5_000) if accelerator else (2_000, 100)
@@ -66,7 +66,7 @@ setting = fs.make_setting(
     training=fs.Training(rounds=10, batch_size=5, client_lr=0.3),
 )
 for chunk in (setting.chunk, 50):
-    asked = memory.with_chunk(setting, chunk)
+    asked = with_chunk(setting, chunk)
     algorithm = fs.make_algorithm("static-random", asked.federation, sparsity=0.9)
     start = time.perf_counter()
     rows = fs.simulate(algorithm, asked, eval_every=10).rows[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -59,7 +60,7 @@ def _draw(
     figure = new_figure(9.0, 1.9 + 0.42 * len(lines))
     figure.suptitle(title)
     sent, trained = figure.subplots(1, 2, sharey=True)
-    names = [line.run if len(line.run) <= LONGEST_LABEL else f"{line.run[:LONGEST_LABEL]}…" for line in lines]
+    names = [textwrap.fill(line.run, LONGEST_LABEL) for line in lines]
     _bars(sent, names, {UP: up, DOWN: down}, "Sent over both links, all clients", "B")
     _bars(
         trained, names, {LIVE: live, SPARED: np.maximum(dense - live, 0)}, "Training FLOPs, all clients", ""

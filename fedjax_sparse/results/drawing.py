@@ -94,12 +94,15 @@ STYLE = {
 
 
 def draw(panels: Sequence[Panel], names: Sequence[str], title: str) -> Figure:
-    """The panels, two abreast, with a line for each run in all of them."""
+    """The panels, two abreast; a run has the same look in all of them, and a name below if it has a line in any."""
     from matplotlib.lines import Line2D
 
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
-    keys = [Line2D([], [], **_look(number)) for number in range(len(names))]
+    drawn = [
+        number for number in range(len(names)) if any(panel.lines[number].seeds.any() for panel in panels)
+    ]
+    keys, names = [Line2D([], [], **_look(number)) for number in drawn], [names[number] for number in drawn]
     if any(target is not None for panel in panels for target in panel.targets):
         keys.append(Line2D([], [], color="#666666", **TARGET))
         names = [*names, "target: 1 − sparsity"]
@@ -112,9 +115,19 @@ def draw(panels: Sequence[Panel], names: Sequence[str], title: str) -> Figure:
         axes.set_title(panel.title, fontsize=10)
     for axes in places[len(panels) :]:
         axes.remove()
-    figure.suptitle(textwrap.fill(title, LETTERS * columns, break_long_words=False))
+    figure.suptitle(in_lines(title, LETTERS * columns))
     figure.legend(keys, names, loc="outside lower center", ncols=abreast, handlelength=3)
     return figure
+
+
+def in_lines(text: str, letters: int) -> str:
+    """The text in as few lines as hold at most so many letters, and these as long as each other; words stay whole."""
+
+    def lines(width: int) -> list[str]:
+        return textwrap.wrap(text, width, break_long_words=False)
+
+    narrow = next(width for width in range(1, letters + 1) if len(lines(width)) == len(lines(letters)))
+    return "\n".join(lines(narrow))
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
@@ -150,7 +163,7 @@ def _set_axis(axes: Axes, side: Literal["x", "y"], quantity: Quantity, values: n
 
     axis = axes.xaxis if side == "x" else axes.yaxis
     label = f"{quantity.label} (%)" if quantity.unit == "%" else quantity.label
-    axis.set_label_text(label if side == "x" else textwrap.fill(label, LETTERS_UP))
+    axis.set_label_text(label if side == "x" else in_lines(label, LETTERS_UP))
     low, high = np.nanmin(values), np.nanmax(values)
     if quantity.scale == "log" or (quantity.scale == "wide" and 0 < 30 * low < high):
         _set_log(axes, side, values[np.isfinite(values)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -115,11 +114,11 @@ def figure(maps: Sequence[HeatMap], title: str) -> Figure:
     columns = min(len(maps), ABREAST)
     rows = -(-len(maps) // columns)
     figure = drawing.new_figure(3.1 * columns + 0.9, 3.2 * rows + 0.4)
-    figure.suptitle(textwrap.fill(title, 40 * columns, break_long_words=False))
+    figure.suptitle(drawing.in_lines(title, 40 * columns))
     places = [*figure.subplots(rows, columns, squeeze=False).flat]
     for axes, one in zip(places, maps, strict=False):
         axes.imshow(one.iou, vmin=0, vmax=1, cmap="viridis", interpolation="nearest", origin="lower")
-        axes.set_title(textwrap.fill(one.title, LETTERS), fontsize=10)
+        axes.set_title(drawing.in_lines(one.title, LETTERS), fontsize=10)
         axes.set(xlabel=one.axis, ylabel=one.axis)
         axes.grid(visible=False)
         shown = [int(i) for i in drawing.evaluated(np.arange(len(one.places)))][

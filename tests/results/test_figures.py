@@ -336,3 +336,20 @@ def test_zeros_have_a_place_on_a_logarithmic_axis():
     low, high = axes.get_ylim()
     assert low < 0 < 500 < high
     assert axes.get_yticks().tolist() == [0, 10, 100, 1000]
+
+
+def test_a_run_without_a_line_has_no_name_below_and_the_others_keep_their_look():
+    rounds, nothing = np.arange(3.0), np.full(3, np.nan)
+    empty = drawing.Curve(nothing, nothing, nothing, nothing, nothing, np.zeros(3, int))
+    line = drawing.Curve(rounds, rounds, rounds, rounds, rounds, np.ones(3, int))
+    quantities = (figures.QUANTITIES["round"], figures.QUANTITIES[ACCURACY])
+    figure = drawing.draw([Panel(*quantities, [empty, line], [None, None])], ["a", "b"], "")
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["b"]
+    assert legend.get_lines()[0].get_color() == drawing.COLORS[1]
+
+
+def test_lines_of_a_text_are_as_long_as_each_other():
+    assert drawing.in_lines("Density of all parameters (%)", 28) == "Density of all\nparameters (%)"
+    assert drawing.in_lines("short", 28) == "short"
+    assert drawing.in_lines("", 28) == ""
