@@ -10,7 +10,7 @@ import pytest
 from jax import lax
 
 from fedjax_sparse.devices import platforms
-from fedjax_sparse.models import layers
+from fedjax_sparse.models import convolution, layers
 
 
 @pytest.fixture(autouse=True)
@@ -190,6 +190,31 @@ def test_forward_mode_is_refused():
     x, kernel = arrays((1, 4, 4, 1), (3, 3, 1, 1))
     with pytest.raises(TypeError, match="forward-mode"):
         jax.jvp(lambda k: layers.conv(x, k, (1, 1), "SAME"), (kernel,), (kernel,))
+
+
+def test_kernel_gradient_as_a_sum_over_examples_equals_lax(monkeypatch):
+    monkeypatch.setattr(convolution, "MANY_CHANNELS", 1)
+    monkeypatch.setattr(convolution, "MANY_POSITIONS", 1)
+    forms = [
+        ("SAME", (1, 1), jnp.float64),
+        (((4, 3), (5, 6)), (3, 2), jnp.float64),
+        ("SAME", (2, 2), jnp.float32),
+    ]
+
+    @jax.jit
+    def both(inputs):
+        return [
+            [
+                value_and_gradients(f, *pair, stride, padding)
+                for (padding, stride, _), pair in zip(forms, inputs, strict=True)
+            ]
+            for f in (layers.conv, reference)
+        ]
+
+    inputs = [arrays((2, 7, 9, 3), (3, 5, 3, 4), dtype=dtype) for *_, dtype in forms]
+    ours, lax_own = both(inputs)
+    assert_close(ours[:2], lax_own[:2])
+    assert_close(ours[2], lax_own[2], 1e-4, 1e-4)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.bfloat16], ids=["float64", "bfloat16"])
