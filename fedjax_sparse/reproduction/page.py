@@ -62,18 +62,21 @@ def _beside(report: Report, table: Table) -> Iterator[str]:
         yield "<p>Nothing that is known of the published runs is set otherwise here.</p>"
     unit = f", {table.unit}" if table.unit else ""
     header = ("panel", "series", "x", f"published{unit}", f"here{unit}", "difference", "")
-    yield from html.table(header, (_cells(row, table) for row in report.rows))
+    shown = html.table(header, (_cells(row, table) for row in report.rows))
+    yield from (
+        shown if agree or differ else ("<details><summary>Their numbers</summary>", *shown, "</details>")
+    )
 
 
 def _cells(row: Beside, table: Table) -> Sequence[str]:
     words = {True: "agrees", False: "differs", None: row.remark}
-    deviation = published.shown(row.deviation, table, ".2g")
+    deviation = published.shown(row.deviation, table, 2)
     return (
         row.panel,
         row.series,
         f"{row.x:g}",
         published.shown(row.published, table) + (deviation and f" ± {deviation}"),
         published.shown(row.ours.mean if row.ours else float("nan"), table),
-        published.shown(row.difference, table, "+.3g"),
+        published.shown(row.difference, table, 3, "+"),
         words[row.agrees],
     )

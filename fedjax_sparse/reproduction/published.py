@@ -196,9 +196,11 @@ def differences(table: Table, results: Results) -> list[str]:
     return [*found]
 
 
-def shown(value: float, table: Table, form: str = ".4g") -> str:
-    """A number of the table in its unit; empty where it is NaN."""
-    return "" if np.isnan(value) else f"{_UNITS[table.unit] * value:{form}}"
+def shown(value: float, table: Table, digits: int = 4, sign: str = "") -> str:
+    """A number of the table in its unit, with its sign if that is +; empty where it is NaN."""
+    scaled = _UNITS[table.unit] * value
+    form = ",.0f" if abs(scaled) >= 10**4 else f".{digits}g"
+    return "" if np.isnan(value) else f"{scaled:{sign}{form}}"
 
 
 def _rounded(x: float) -> float:
