@@ -18,9 +18,10 @@ Where the padding is done counts: inside XLA's convolution the kernel gradients 
 first layer of the FEMNIST CNN), done beforehand 3.5, 28 and 0.40. What needs no padding gets a spare column for the
 same reason: 1.4 against 2.0 ms forward, 2.4 against 3.1 in the kernel gradient of the CIFAR-10 CNN's second layer.
 
-On processors without AVX-512 the large kernel gradients are far from that, and on Intel's with it too (52 ms for the
-third row). There a product for each example is faster, whose patches stay in the cache and lie pixels innermost: in
-milliseconds of one core of an AMD EPYC with AVX2 only, shared with other work, beside PyTorch 2.13's own layers:
+On an AMD EPYC with AVX2 only, the large kernel gradients were far from that (and on an Intel core with AVX-512 too: 52
+ms for the third row, where this form was not measured). A product for each example, of patches with the pixels
+innermost, is faster there. Milliseconds of one core that other work shared, so that differences below a third mean
+little, beside PyTorch 2.13's own layers:
 
 | layer (batch, image, window, channels, stride) | forward | PyTorch | kernel gradient: as one | by example | PyTorch |
 |---|---|---|---|---|---|
@@ -34,7 +35,7 @@ milliseconds of one core of an AMD EPYC with AVX2 only, shared with other work, 
 | FEMNIST CNN: 20, 14x14, 5x5, 32 to 64, 1 | | | 12 | 9.1 | |
 
 So that form is taken from 32 channels and 14x14 positions on. It was not measured on AVX-512, where the first table
-leaves it less to gain. Each such layer takes 0.3 to 0.9 s more to compile.
+leaves it less to gain. Each such layer takes 0.2 to 0.9 s more to compile.
 
 What did not help on CPU: im2col and a matrix product in place of plain convolutions (0.5 to 5 times the time forward,
 0.9 to 10 times in the input gradient, 0.6 to 2.5 times in the kernel gradient), one matrix product for each window
