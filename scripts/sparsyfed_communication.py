@@ -37,11 +37,10 @@ def picture(results):
 
 
 def judge(results):
-    """The factor by which the downlink is smaller than that of dense training."""
+    """The factor by which the downlink has fewer bytes, positions included, than dense training; 19 within a tenth."""
     dense, sparse = (results.mean(name, column="downlink_bytes", last=1) for name in ("dense", "SparsyFed"))
-    return Verdict(
-        bool(dense / sparse > 10), f"the server sends {dense / sparse:.3g} times less than in dense training"
-    )
+    said = f"the server sends {dense / sparse:.3g} times fewer bytes than in dense training"
+    return Verdict(bool(dense / sparse > 17), f"{said}, positions included; the paper counts values alone")
 
 
 REPRODUCTION = Reproduction(

@@ -74,6 +74,7 @@ REPRODUCTION = Reproduction(
     "masks settle early and stay, where those of previous methods keep changing",
     judge,
     published=(FILES / "published/sparsyfed.toml", "late_masks"),
+    tuned={"cpu": FILES / "tuned/sparsyfed.toml"},
 )
 
 if __name__ == "__main__":

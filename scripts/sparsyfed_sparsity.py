@@ -13,10 +13,10 @@ from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict
 
 FILES = Path(__file__).parents[1] / "experiments"
 SETTINGS = Settings(
-    FILES / "smoke.toml", FILES / "sparsyfed/cifar10_cpu.toml", FILES / "sparsyfed/cifar10_a1_s95.toml"
+    FILES / "smoke.toml", FILES / "sparsyfed/fashion_mnist_cpu.toml", FILES / "sparsyfed/cifar10_a1_s95.toml"
 )
 METHODS = {"SparsyFed": "sparsyfed", "Top-K": "topk-weights", "ZeroFL": "zerofl"}
-ALPHAS = {"smoke": [1.0], "cpu": [1000.0, 0.1], "paper": [1000.0, 1.0, 0.1]}
+ALPHAS = {"smoke": [1.0], "cpu": [0.1], "paper": [1000.0, 1.0, 0.1]}
 # Smoke and cpu have the runs of sparsyfed_regrowth; the published rounds are single ones.
 SPARSITY = {"smoke": 0.95, "cpu": 0.95, "paper": 0.9}
 OWN = {"smoke": {}, "cpu": {}, "paper": {"dataset": "cifar100", "eval_every": 1}}
@@ -59,6 +59,7 @@ REPRODUCTION = Reproduction(
     "the clients' masks agree, so that their mean stays as sparse as they are, where rivals' fills up",
     judge,
     published=(FILES / "published/sparsyfed.toml", "sparsity"),
+    tuned={"cpu": FILES / "tuned/sparsyfed.toml"},
 )
 
 if __name__ == "__main__":
