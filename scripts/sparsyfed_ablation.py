@@ -4,7 +4,6 @@ python scripts/sparsyfed_ablation.py --scale smoke --out runs/smoke
 """
 
 import sys
-from itertools import product
 from pathlib import Path
 
 from fedjax_sparse.cli import reproducing
@@ -36,10 +35,12 @@ VARIANTS = {
 def cases(scale):
     """SparsyFed and what is left of it without each part, at every sparsity."""
     options = SETTINGS.options(scale)
-    for (panel, here), sparsity in product(ALPHAS[scale].items(), SPARSITIES[scale]):
-        for name, (algorithm, own) in VARIANTS.items():
-            place = {"panel": panel, "at": sparsity, "sparsity": sparsity}
-            yield case(name, algorithm, options | here, **place, **own)
+    for panel, here in ALPHAS[scale].items():
+        for sparsity in SPARSITIES[scale]:
+            for name, (algorithm, own) in VARIANTS.items():
+                yield case(
+                    name, algorithm, options | here, panel=panel, at=sparsity, sparsity=sparsity, **own
+                )
 
 
 def picture(results):

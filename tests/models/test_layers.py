@@ -1,6 +1,7 @@
 """Dense layers, convolution and pooling against JAX's own operations, in float64 unless said otherwise."""
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -195,7 +196,7 @@ def test_forward_mode_is_refused():
 def test_kernel_gradient_as_a_sum_over_examples_equals_lax(monkeypatch):
     monkeypatch.setattr(convolution, "MANY_CHANNELS", 1)
     monkeypatch.setattr(convolution, "MANY_POSITIONS", 1)
-    forms = [
+    forms: list[tuple[Any, tuple[int, int], Any]] = [
         ("SAME", (1, 1), jnp.float64),
         (((4, 3), (5, 6)), (3, 2), jnp.float64),
         ("SAME", (2, 2), jnp.float32),
@@ -205,8 +206,8 @@ def test_kernel_gradient_as_a_sum_over_examples_equals_lax(monkeypatch):
     def both(inputs):
         return [
             [
-                value_and_gradients(f, *pair, stride, padding)
-                for (padding, stride, _), pair in zip(forms, inputs, strict=True)
+                value_and_gradients(f, x, kernel, stride, padding)
+                for (padding, stride, _), (x, kernel) in zip(forms, inputs, strict=True)
             ]
             for f in (layers.conv, reference)
         ]
