@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -80,29 +82,10 @@ def resnet18(
         norm: "group" (32 groups) or "batch".
         unbiased: BatchNorm's running variances, as in PyTorch, see `layers.Network.batch_norm`.
     """
-    model.require_image("resnet18", input_shape, 1)
-    return model.from_network("resnet18", ResNet(classes, dtype, norm=norm, unbiased=unbiased), input_shape)
+    return _on_images("resnet18", ResNet(classes, dtype, norm=norm, unbiased=unbiased), input_shape)
 
 
-def resnet8(input_shape: tuple[int, ...], classes: int, **options: Any) -> model.Model:
-    """ResNet-8, one block a stage, otherwise as `resnet20`: 75,290 parameters for 10 classes."""
-    return _for_cifar("resnet8", 1, input_shape, classes, **options)
-
-
-def resnet20(input_shape: tuple[int, ...], classes: int, **options: Any) -> model.Model:
-    """ResNet-20 for CIFAR with parameter-free shortcuts (option A): 269,722 parameters for 10 classes.
-
-    Args:
-        input_shape: (height, width, channels).
-        classes: Number of outputs.
-        **options: Those of `_for_cifar`.
-    """
-    return _for_cifar("resnet20", 3, input_shape, classes, **options)
-
-
-def _for_cifar(
-    name: str,
-    blocks: int,
+def resnet8(
     input_shape: tuple[int, ...],
     classes: int,
     *,
@@ -111,11 +94,23 @@ def _for_cifar(
     width: int = 16,
     unbiased: bool = False,
 ) -> model.Model:
-    """Three stages of `blocks` blocks.
+    """ResNet-8, one block a stage, otherwise as `resnet20`: 75,290 parameters for 10 classes."""
+    network = _for_cifar("resnet8", 1, width, norm)(classes, dtype, unbiased=unbiased)
+    return _on_images("resnet8", network, input_shape)
+
+
+def resnet20(
+    input_shape: tuple[int, ...],
+    classes: int,
+    *,
+    dtype: Any = jnp.float32,
+    norm: Norm = "group",
+    width: int = 16,
+    unbiased: bool = False,
+) -> model.Model:
+    """ResNet-20 for CIFAR with parameter-free shortcuts (option A): 269,722 parameters for 10 classes.
 
     Args:
-        name: Of the model.
-        blocks: Of each stage.
         input_shape: (height, width, channels).
         classes: Number of outputs.
         dtype: Of parameters and computation.
@@ -123,19 +118,20 @@ def _for_cifar(
         width: Channels of the first stage; the next ones have twice and four times as many.
         unbiased: BatchNorm's running variances, as in PyTorch, see `layers.Network.batch_norm`.
     """
-    model.require_image(name, input_shape, 1)
+    network = _for_cifar("resnet20", 3, width, norm)(classes, dtype, unbiased=unbiased)
+    return _on_images("resnet20", network, input_shape)
+
+
+def _for_cifar(name: str, blocks: int, width: int, norm: Norm) -> Callable[..., ResNet]:
+    """Three stages of so many blocks, each twice as wide as the one before."""
     if norm == "group" and width % GROUPS:
         raise UsageError(
-            f"width of model {name} = {width} has no {GROUPS} equal groups; allowed: multiples of {GROUPS}"
+            f"width = {width} of {name} with GroupNorm is not possible; allowed: multiples of {GROUPS}"
         )
-    network = ResNet(
-        classes,
-        dtype,
-        widths=(width, 2 * width, 4 * width),
-        blocks=blocks,
-        norm=norm,
-        groups=GROUPS,
-        project=False,
-        unbiased=unbiased,
-    )
+    widths = (width, 2 * width, 4 * width)
+    return functools.partial(ResNet, widths=widths, blocks=blocks, norm=norm, groups=GROUPS, project=False)
+
+
+def _on_images(name: str, network: ResNet, input_shape: tuple[int, ...]) -> model.Model:
+    model.require_image(name, input_shape, 1)
     return model.from_network(name, network, input_shape)

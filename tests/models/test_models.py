@@ -364,7 +364,7 @@ def test_gru_gradient_through_time_against_finite_differences():
 @pytest.mark.parametrize(
     ("name", "shape", "classes", "options", "message"),
     [
-        ("resnet81", (32, 32, 3), 10, {}, "did you mean 'resnet18'"),
+        ("resnet19", (32, 32, 3), 10, {}, "did you mean 'resnet18'"),
         ("mlp", (8, 8), 10, {"hiden": (4,)}, "did you mean 'hidden'"),
         ("lenet5", (8, 8, 1), 10, {}, "at least 12x12 pixels"),
         ("vgg11", (28, 28, 1), 10, {}, "at least 32x32 pixels"),
