@@ -44,7 +44,7 @@ def reached(result):
 def picture(results):
     """Accuracy over the sparsity reached."""
     found = results.placed(reached)
-    return charts.picture(found, charts.sweep(found, Quantity("Sparsity reached", "%")))
+    return charts.picture(found, charts.sweep(found, Quantity("Sparsity reached", "%", "zero")))
 
 
 def judge(results):

@@ -10,7 +10,7 @@ from fedjax_sparse.config.run_config import options_of_run
 from fedjax_sparse.devices import meshes
 from fedjax_sparse.errors import RunError, UsageError
 from fedjax_sparse.records import checkpoints, mask_files
-from fedjax_sparse.records.run_folder import RunFolder
+from fedjax_sparse.records.run_folder import RunFolder, run_of_seed
 from fedjax_sparse.simulation.driver import Progress, Resume
 from fedjax_sparse.simulation.ledger import Ledger
 from fedjax_sparse.types import PyTree
@@ -61,8 +61,9 @@ class Recorder:
         return [folder for folder, closed in zip(self.folders, self._closed, strict=True) if closed is None]
 
     def set_status(self, status: str) -> None:
-        """Records how the seeds that have not diverged stand."""
-        for folder in self.running:
+        """Records how the run stands: its seeds that have not diverged and, of several, the folder that holds them."""
+        run = run_of_seed(self.folders[0].path)
+        for folder in [*self.running, *([RunFolder(run)] if run else [])]:
             folder.set_status(status)
 
     def save(self, progress: Progress) -> None:

@@ -19,10 +19,11 @@ def dense(
     names: Mapping[str, str] = DENSE,
     panel: str = "",
     at: float | None = None,
+    **own: Any,
 ) -> Iterator[Case]:
     """Training without pruning."""
     for name, algorithm in names.items():
-        yield case(name, algorithm, {**options, **MEASURED}, panel=panel, at=at)
+        yield case(name, algorithm, {**options, **MEASURED}, panel=panel, at=at, **own)
 
 
 def sparse(

@@ -25,6 +25,7 @@ QUANTITIES = {
     "communicated_values": Quantity("Values sent, both ways", "values", "zero"),
     "flops": Quantity("Training FLOPs, all clients", "FLOP", "log"),
     SECONDS: Quantity("Simulated time (s)", "s", "log"),
+    "round_seconds": Quantity("Simulated time of a round (s)", "s", "log"),
     ACCURACY: Quantity("Test accuracy", "%"),
     CLIENT_ACCURACY: Quantity("Clients' own test accuracy", "%"),
     "server_test_accuracy": Quantity("Test accuracy of the server's model", "%"),

@@ -142,6 +142,19 @@ def test_the_status_has_its_time(folder: RunFolder) -> None:
     assert folder.manifest() == before
 
 
+def test_a_run_of_several_seeds_says_by_itself_how_it_stands(tmp_path: Path) -> None:
+    folders = create(tmp_path, [0, 1], run_config.to_toml_dict(run_config.configure("fedavg", seeds=2)))
+    folders[1].update_manifest(diverged_at=3, status="diverged in round 3")
+    Recorder(folders, {}).set_status("finished")
+    assert [
+        RunFolder(path).manifest()["status"] for path in (tmp_path, *(each.path for each in folders))
+    ] == [
+        "finished",
+        "finished",
+        "diverged in round 3",
+    ]
+
+
 def test_the_commit_is_known_only_in_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_folder, "__file__", str(tmp_path / "fedjax_sparse" / "records" / "run_folder.py"))
     assert create(tmp_path / "installed", [0])[0].manifest()["commit"] is None

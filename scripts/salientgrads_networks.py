@@ -1,0 +1,88 @@
+"""SalientGrads: how long clients communicate in a round, by the size of the network and by sparsity.
+
+    python scripts/salientgrads_networks.py --scale smoke --out runs/smoke
+
+Two rounds of one local step: what is sent does not depend on how much is trained. Clients have 20 Mbit/s up, 100 down
+and 10 ms one way, and processors that take no time (--network broadband-links).
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from fedjax_sparse.cli import reproducing
+from fedjax_sparse.reproduction import charts, salientgrads
+from fedjax_sparse.reproduction.cases import Settings
+from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict
+from fedjax_sparse.results.drawing import Quantity
+from fedjax_sparse.results.reading import SECONDS
+
+FILES = Path(__file__).parents[1] / "experiments"
+SETTINGS = Settings(
+    FILES / "smoke.toml",
+    FILES / "salientgrads/cifar10_cpu.toml",
+    FILES / "salientgrads/cifar10_resnet18.toml",
+)
+RESNETS = {75_290: "resnet8", 269_722: "resnet20", 4_286_026: "resnet20:width=64", 11_173_962: "resnet18"}
+NETWORKS = {  # parameters -> model
+    "smoke": {1210: "mlp:hidden=16", 76_810: "mlp:hidden=1024"},
+    "cpu": RESNETS,
+    "paper": RESNETS,
+}
+SPARSITIES = {"smoke": [0.5], "cpu": [0.5, 0.8, 0.95], "paper": [0.5, 0.8, 0.95]}
+SHORT = {"rounds": 2, "eval_every": 1, "local_steps": 1, "seeds": 1}
+A_ROUND = "round_seconds"
+PUBLISHED = 2.3  # times, in a deployment: abstract of arXiv 2405.09037
+
+
+def at(sparsity):
+    """What the line of SalientGrads at a sparsity is called."""
+    return f"SalientGrads, {100 * sparsity:g} %"
+
+
+def cases(scale):
+    """Dense training, and SalientGrads at every sparsity, of every network."""
+    options = SETTINGS.options(scale)
+    for parameters, model in NETWORKS[scale].items():
+        own = {"at": parameters, "model": model, **SHORT}
+        yield from salientgrads.dense(options, {"FedAvg": "fedavg"}, **own)
+        for sparsity in SPARSITIES[scale]:
+            yield from salientgrads.sparse(options, sparsity, {at(sparsity): "salientgrads"}, **own)
+
+
+def rounds(results):
+    """The same with the seconds of each round by itself; that before the first one is the preparation's."""
+    return results.with_column(A_ROUND, lambda columns, case: np.diff(columns[SECONDS], prepend=0))
+
+
+def picture(results):
+    """Time of a round over the size of the network."""
+    sizes = Quantity("Parameters of the network", "values", "log")
+    return charts.picture(results, charts.sweep(rounds(results), sizes, A_ROUND, last=1))
+
+
+def judge(results):
+    """Whether a round of the largest network that was run communicates more than 2.3 times faster at any sparsity."""
+    found = rounds(results)
+    largest = max(result.case.at for result in found.found)
+    seconds = {name: found.mean(name, at=largest, column=A_ROUND, last=1) for name in found.by_series("")}
+    dense = seconds.pop("FedAvg")
+    said = ", ".join(f"{dense / own:.2f} times at {name.split(', ')[1]}" for name, own in seconds.items())
+    return Verdict(
+        bool(dense / min(seconds.values()) > PUBLISHED),
+        f"with {largest:,} parameters a round is faster than FedAvg's {said}; published: over {PUBLISHED:g} times",
+    )
+
+
+REPRODUCTION = Reproduction(
+    "salientgrads_networks",
+    "SalientGrads: time of communication by the size of the network",
+    cases,
+    picture,
+    "sparse exchange makes communication over 2.3 times faster",
+    judge,
+)
+
+if __name__ == "__main__":
+    sys.exit(reproducing.main(REPRODUCTION, about=__doc__))
