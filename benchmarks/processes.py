@@ -31,6 +31,7 @@ def child(workload: str, process: int, count: int, port: int, repeats: int) -> N
     from benchmarks import ours
     from fedjax_sparse.config.cluster import ALONE, Cluster
     from fedjax_sparse.devices.cluster import joined
+    from fedjax_sparse.simulation import programs
     from fedjax_sparse.simulation.setting import with_shared_chunk
 
     cluster = ALONE if count == 1 else Cluster(f"127.0.0.1:{port}", count, process)
@@ -39,7 +40,7 @@ def child(workload: str, process: int, count: int, port: int, repeats: int) -> N
         rounds = ours.make_rounds(setting)
         rounds(1)
         each = _agreed(_median(lambda: rounds(1), repeats))
-        many = max(round(TURN / each), 1)
+        many = min(max(round(TURN / each), 1), programs.MAX_BLOCK)
         facts = {
             "round": _median(lambda: rounds(many), repeats) / many,
             "sum": _median(_all_reduce(setting), repeats),

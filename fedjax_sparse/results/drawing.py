@@ -226,6 +226,8 @@ def _ticks_per_decade(ratio: float) -> tuple[float, ...]:
     """Where ticks stand, so that a few fit whatever the ratio of the largest to the smallest value."""
     if ratio > 300 or ratio == 1:  # of one value the axis shows a decade on each side
         return (1,)
+    if ratio > 50:
+        return (1, 3)
     return (1, 2, 5) if ratio > 8 else (1, 1.5, 2, 3, 5, 7)
 
 
