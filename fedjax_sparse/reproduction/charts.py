@@ -77,7 +77,7 @@ def sweep(results: Results, x: Quantity, y: str = ACCURACY, *, last: int = 10) -
 def _sweep(panel: str, by_series: Mapping[str, Sequence[Result]], x: Quantity, y: str, last: int) -> Chart:
     places = sorted({r.case.at for some in by_series.values() for r in some if r.case.at is not None})
     if not places:
-        raise UsageError(f"panel {panel!r} is no sweep: none of its cases has a place on the x axis")
+        raise UsageError(f"panel {panel!r} is no sweep: none of its recorded runs has a place on the x axis")
     when = "at the end" if last == 1 else f"last {last} rounds"
     label = f"{_quantity(y).label}, {when}"
 

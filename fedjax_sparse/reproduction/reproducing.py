@@ -114,7 +114,9 @@ def report(reproduction: Reproduction, scale: Scale, results: Results, out: Path
         UsageError: The published numbers cannot be read, or the runs not be drawn.
     """
     if not results.found:
-        raise RunError(f"no run has recorded anything; {'; '.join(results.missing)}")
+        first, more = results.missing[:3], len(results.missing) - 3
+        others = [f"and {more} more"] if more > 0 else []
+        raise RunError(f"no run has recorded anything; {'; '.join([*first, *others])}")
     table = published.read(*reproduction.published) if reproduction.published else None
     picture = reproduction.picture(results)
     files = drawing.save(picture.draw, out / reproduction.name, drawing.KINDS)

@@ -32,7 +32,7 @@ def test_a_sweep_has_the_mean_and_range_at_each_place_and_dense_runs_across():
 
 
 def test_a_sweep_without_places_is_refused():
-    with pytest.raises(UsageError, match="none of its cases has a place"):
+    with pytest.raises(UsageError, match="none of its recorded runs has a place"):
         charts.sweep(made.results(made.result("dense", [0.8])), SPARSITY)
 
 

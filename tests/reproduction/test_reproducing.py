@@ -83,8 +83,9 @@ def test_a_claim_does_not_fail_for_want_of_runs(report, tmp_path):
 
 
 def test_where_nothing_was_recorded_there_is_no_figure(report, tmp_path):
-    with pytest.raises(RunError, match="no run has recorded anything; a: no data"):
-        reproducing.report(report.reproduction, "cpu", Results([], ["a: no data"]), tmp_path)
+    for missing, said in ((["a: no data"], "a: no data"), ([*"abcde"], "a; b; c; and 2 more")):
+        with pytest.raises(RunError, match=f"^no run has recorded anything; {said}$"):
+            reproducing.report(report.reproduction, "cpu", Results([], missing), tmp_path)
     assert [*tmp_path.iterdir()] == []
 
 
