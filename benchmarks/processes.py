@@ -110,7 +110,7 @@ def together(workload: str, count: int, repeats: int) -> dict[str, Any]:
     said = [process.communicate()[0] for process in started]
     if any(process.returncode for process in started):
         sys.exit(f"{workload} with {count} processes failed")
-    return json.loads(said[0])
+    return json.loads(said[0].splitlines()[-1])  # Gloo has said who is connected, on the same stream
 
 
 def measure(workload: str, repeats: int) -> dict[str, Any]:
