@@ -27,7 +27,7 @@ def cases(scale):
     options = SETTINGS.options(scale)
     for sparsity in SPARSITIES[scale]:
         for batches in BATCHES[scale]:
-            names = {f"SalientGrads, {100 * sparsity:g} %": "salientgrads"}
+            names = {salientgrads.named("SalientGrads", sparsity): "salientgrads"}
             yield from salientgrads.sparse(options, sparsity, names, at=batches, saliency_batches=batches)
 
 

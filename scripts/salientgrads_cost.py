@@ -12,7 +12,7 @@ from fedjax_sparse.cli import reproducing
 from fedjax_sparse.reproduction import charts, salientgrads
 from fedjax_sparse.reproduction.cases import Settings
 from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict
-from fedjax_sparse.reproduction.salientgrads import DENSE
+from fedjax_sparse.reproduction.salientgrads import DENSE, named
 from fedjax_sparse.results.reading import ACCURACY, CLIENT_ACCURACY, SECONDS
 
 FILES = Path(__file__).parents[1] / "experiments"
@@ -25,19 +25,14 @@ SPARSITIES = {"smoke": [0.5], "cpu": [0.5, 0.8, 0.95], "paper": [0.5, 0.8, 0.95]
 RIVALS = {"DisPFL": "dispfl", "Sub-FedAvg": "sub-fedavg"}
 
 
-def at(sparsity):
-    """What the line of SalientGrads at a sparsity is called."""
-    return f"SalientGrads, {100 * sparsity:g} %"
-
-
 def cases(scale):
     """Dense training, SalientGrads at every sparsity, and its rivals at 50 %."""
     options, smoke = SETTINGS.options(scale), scale == "smoke"
     yield from salientgrads.dense(options, {"FedAvg": "fedavg"} if smoke else DENSE)
     for sparsity in SPARSITIES[scale]:
-        yield from salientgrads.sparse(options, sparsity, {at(sparsity): "salientgrads"})
+        yield from salientgrads.sparse(options, sparsity, {named("SalientGrads", sparsity): "salientgrads"})
     rivals = {"DisPFL": "dispfl"} if smoke else RIVALS
-    yield from salientgrads.sparse(options, 0.5, {f"{name}, 50 %": rivals[name] for name in rivals})
+    yield from salientgrads.sparse(options, 0.5, {named(name, 0.5): rivals[name] for name in rivals})
 
 
 def picture(results):
@@ -50,7 +45,7 @@ def picture(results):
 
 def judge(results):
     """Whether the rounds of SalientGrads at 50 % take less time than FedAvg's, and so does FedAvg's accuracy."""
-    name, target = at(0.5), results.mean("FedAvg") - 0.01
+    name, target = named("SalientGrads", 0.5), results.mean("FedAvg") - 0.01
     dense, sparse = (results.mean(one, column=SECONDS, last=1) for one in ("FedAvg", name))
     of_accuracy = results.cost_to_reach("FedAvg", target, SECONDS) / results.cost_to_reach(
         name, target, SECONDS

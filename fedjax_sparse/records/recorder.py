@@ -62,9 +62,10 @@ class Recorder:
 
     def set_status(self, status: str) -> None:
         """Records how the run stands: its seeds that have not diverged and, of several, the folder that holds them."""
-        run = run_of_seed(self.folders[0].path)
-        for folder in [*self.running, *([RunFolder(run)] if run else [])]:
+        for folder in self.running:
             folder.set_status(status)
+        if run := run_of_seed(self.folders[0].path):
+            RunFolder(run).set_status(status)
 
     def save(self, progress: Progress) -> None:
         """One checkpoint for each seed that still runs; of a cluster's processes, only the first writes."""

@@ -14,6 +14,11 @@ DENSE = {"FedAvg": "fedavg", "Ditto": "ditto"}
 MEASURED = {"network": "broadband-links", "client_test_size": 100}
 
 
+def named(name: str, sparsity: float) -> str:
+    """What the line of a method at a sparsity, a fraction, is called where there are several."""
+    return f"{name}, {100 * sparsity:g} %"
+
+
 def dense(
     options: Mapping[str, Any],
     names: Mapping[str, str] = DENSE,
