@@ -33,6 +33,7 @@ NETWORKS = {  # parameters -> model
 }
 SPARSITIES = {"smoke": [0.5], "cpu": [0.5, 0.8, 0.95], "paper": [0.5, 0.8, 0.95]}
 SHORT = {"rounds": 2, "eval_every": 2, "local_steps": 1, "seeds": 1}
+SMALLER = {"smoke": {}, "cpu": {"image_shrink": 4}, "paper": {}}  # nor on how large images are
 A_ROUND = "round_seconds"
 PUBLISHED = 2.3  # times, in a deployment: abstract of arXiv 2405.09037
 
@@ -41,7 +42,7 @@ def cases(scale):
     """Dense training, and SalientGrads at every sparsity, of every network."""
     options = SETTINGS.options(scale)
     for parameters, model in NETWORKS[scale].items():
-        own = {"at": parameters, "model": model, **SHORT}
+        own = {"at": parameters, "model": model, **SHORT, **SMALLER[scale]}
         yield from salientgrads.dense(options, {"FedAvg": "fedavg"}, **own)
         for sparsity in SPARSITIES[scale]:
             yield from salientgrads.sparse(

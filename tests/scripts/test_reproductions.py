@@ -51,6 +51,9 @@ def test_a_figure_is_drawn_and_judged_from_what_runs_record_at_every_scale(name,
     script = ALL[name].picture.__globals__
     if "deployed" in script:  # of models, which made-up runs do not have
         monkeypatch.setitem(script, "deployed", lambda folder: {seed: {} for seed in range(2)})
+    if "final_weights" in script:
+        weights = np.random.default_rng(0).normal(size=(2, 500))
+        monkeypatch.setitem(script, "final_weights", lambda folder: weights)
     found = Results(
         [
             made_up(one, [*QUANTITIES, "density/Dense_0/kernel", "objective", "server_density"])
