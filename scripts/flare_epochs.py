@@ -14,7 +14,7 @@ from fedjax_sparse.results.drawing import Quantity
 
 FILES = Path(__file__).parents[1] / "experiments"
 SETTINGS = Settings(FILES / "flare/smoke.toml", FILES / "flare/mnist_cpu.toml", FILES / "flare/mnist_fc.toml")
-EPOCHS = {"smoke": [1], "cpu": [1, 4, 8], "paper": [1, 8, 16, 32]}
+EPOCHS = {"smoke": [1], "cpu": [1, 2, 4], "paper": [1, 8, 16, 32]}
 WORKING = {"smoke": [2], "cpu": [3, 5, 7, 10], "paper": [3, 5, 7, 10]}
 BY_EPOCHS, BY_CLIENTS = "local epochs", "available clients"
 
