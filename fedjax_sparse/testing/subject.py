@@ -89,14 +89,21 @@ def one_round(
 
 
 @functools.cache
-def history(name: str, seeds: tuple[int, ...]):
-    """States, rows and ledgers after each round of a whole run."""
+def _run_of_two(name: str) -> tuple[Algorithm, Setting, programs.Program]:
+    """A whole run of two seeds, compiled once whichever they are."""
     setting = toy.setting(chunk=1, dropout=0.2)
+    algorithm = toy.algorithm(name, setting)
+    return algorithm, setting, programs.compile_program(algorithm, setting, seeds=2)
+
+
+@functools.cache
+def history(name: str, seeds: tuple[int, int]):
+    """States, rows and ledgers of both seeds after each round of a whole run."""
+    algorithm, setting, program = _run_of_two(name)
     states: list[Any] = []
     rows: list[Any] = []
     ledgers: list[Any] = []
-    algorithm = toy.algorithm(name, setting)
-    for progress in driver.run(algorithm, setting, seeds, evaluate_at=lambda t: t > 0):
+    for progress in driver.run(algorithm, setting, seeds, evaluate_at=lambda t: t > 0, program=program):
         states.append(jax.device_get(progress.state))
         rows.append(
             [row and {key: row[key] for key in row if key != "wall_seconds"} for row in progress.rows]
@@ -108,5 +115,6 @@ def history(name: str, seeds: tuple[int, ...]):
 def forget() -> None:
     """Frees the programs of all subjects."""
     compiled.cache_clear()
+    _run_of_two.cache_clear()
     history.cache_clear()
     jax.clear_caches()

@@ -160,11 +160,14 @@ def test_a_run_goes_on_bit_for_bit_from_its_state():
     assert last.ledgers[0].totals == stages[-1][2][0].totals
 
 
-def test_seeds_one_after_another_equal_seeds_side_by_side():
-    """A CPU runs them in the first way, accelerators in the second."""
+def test_a_seed_alone_equals_it_after_another_and_beside_another():
+    """A CPU runs several in the second way, accelerators in the third."""
     setting = toy.setting(rounds=2)
     algorithm = toy.algorithm("fedsparsify-global", setting)
+    *_, alone = driver.run(algorithm, setting, [4], evaluate_at=driver.every(1))
     *_, in_turn = driver.run(algorithm, setting, [3, 4], evaluate_at=driver.every(1))
+    toy.leaves_close(jax.tree.map(lambda leaf: leaf[1:], in_turn.state), alone.state)
+    assert in_turn.ledgers[1].totals == alone.ledgers[0].totals
     with platforms.assume(platforms.accelerator("gpu")):
         *_, together = driver.run(algorithm, setting, [3, 4], evaluate_at=driver.every(1))
     toy.leaves_close(jax.device_get(in_turn.state), jax.device_get(together.state))
