@@ -22,7 +22,7 @@ class Platform(NamedTuple):
             else it runs one after another, and convolutions whose kernels differ by client do so too.
         pads_without_need: Whether a convolution that needs no padding is faster with a spare column, cut off later.
         sums_over_examples: Whether large kernel gradients of convolutions are faster as a product for each example.
-        turns_small_layers: Whether a layer of few outputs is faster as a product with its kernel's transpose.
+        turns_small_layers: Whether a layer of few outputs learns faster by the gradient of its kernel's transpose.
         sorts_are_skipped: Whether a shuffle that a client does not need is worth a branch; else all are drawn at once.
         shares_main_memory: Whether the devices' memory is the host's.
     """
