@@ -24,8 +24,8 @@ ALPHAS = {"smoke": [1.0], "cpu": [0.1, 0.3, 1.0], "paper": [0.1, 0.2, 0.3, 0.5, 
 
 
 def cases(scale):
-    """SalientGrads and FedAvg, and beyond the smoke scale DisPFL, for every alpha."""
-    sparse = {"SalientGrads": "salientgrads"} | ({} if scale == "smoke" else {"DisPFL": "dispfl"})
+    """SalientGrads and FedAvg, and at the paper's scale DisPFL, for every alpha."""
+    sparse = {"SalientGrads": "salientgrads"} | ({"DisPFL": "dispfl"} if scale == "paper" else {})
     names = {salientgrads.named(name, SPARSITY[scale]): algorithm for name, algorithm in sparse.items()}
     for alpha in ALPHAS[scale]:
         options = {**SETTINGS.options(scale), "alpha": alpha}
