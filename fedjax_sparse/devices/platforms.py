@@ -21,7 +21,7 @@ class Platform(NamedTuple):
         side_by_side: Whether work on different weights (clients of a cohort, seeds of a run) gains from being batched;
             else it runs one after another, and convolutions whose kernels differ by client do so too.
         pads_without_need: Whether a convolution that needs no padding is faster with a spare column, cut off later.
-        sums_over_examples: Whether large kernel gradients of convolutions are faster as a product for each example.
+        avoids_ynnpack: Whether kernel gradients with many channels are faster as convolutions that YNNPACK refuses.
         turns_small_layers: Whether a layer of few outputs learns faster by the gradient of its kernel's transpose.
         sorts_are_skipped: Whether a shuffle that a client does not need is worth a branch; else all are drawn at once.
         shares_main_memory: Whether the devices' memory is the host's.
@@ -31,7 +31,7 @@ class Platform(NamedTuple):
     compiler_options: Mapping[str, int]
     side_by_side: bool
     pads_without_need: bool
-    sums_over_examples: bool
+    avoids_ynnpack: bool
     turns_small_layers: bool
     sorts_are_skipped: bool
     shares_main_memory: bool
@@ -44,7 +44,7 @@ CPU = Platform(
     compiler_options={"xla_cpu_prefer_vector_width": 512},
     side_by_side=False,
     pads_without_need=True,
-    sums_over_examples=True,
+    avoids_ynnpack=True,
     turns_small_layers=True,
     sorts_are_skipped=True,
     shares_main_memory=True,
@@ -58,7 +58,7 @@ def accelerator(name: str) -> Platform:
         compiler_options={},
         side_by_side=True,
         pads_without_need=False,
-        sums_over_examples=False,
+        avoids_ynnpack=False,
         turns_small_layers=False,
         sorts_are_skipped=False,
         shares_main_memory=False,

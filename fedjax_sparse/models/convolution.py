@@ -18,30 +18,31 @@ Where the padding is done counts: inside XLA's convolution the kernel gradients 
 first layer of the FEMNIST CNN), done beforehand 3.5, 28 and 0.40. What needs no padding gets a spare column for the
 same reason: 1.4 against 2.0 ms forward, 2.4 against 3.1 in the kernel gradient of the CIFAR-10 CNN's second layer.
 
-On an AMD EPYC with AVX2 only, the large kernel gradients were far from that (and on an Intel core with AVX-512 too: 52
-ms for the third row, where this form was not measured). A product for each example, of patches with the pixels
-innermost, is faster there. Milliseconds of one core that other work shared, so that differences below a third mean
-little, beside PyTorch 2.13's own layers:
+On processors without AVX-512 the kernel gradients were far from that, and on an Intel core with AVX-512 too (52 ms for
+the third row). XLA 0.10 gives what convolutions it can to YNNPACK, which is slow with windows as large as a kernel
+gradient has; Eigen is not. YNNPACK takes none with zeros between the pixels, so that a kernel gradient with many
+channels is asked for on a grid twice as fine: pixels and window spread by two, strides of two, the same numbers.
+Milliseconds of one AMD core (AVX2) in a loop, median of seven; PyTorch 2.13's own layers from another hour:
 
-| layer (batch, image, window, channels, stride) | forward | PyTorch | kernel gradient: as one | by example | PyTorch |
-|---|---|---|---|---|---|
-| ResNet-20: 16, 32x32, 3x3, 16 to 16, 1 | 1.8 | 1.3 | 3.3 | 4.9 | 1.6 |
-| ResNet-20: 16, 16x16, 3x3, 32 to 32, 1 | 1.3 | 1.4 | 3.1 | 2.5 | 1.7 |
-| ResNet-18: 16, 32x32, 3x3, 64 to 64, 1 | 18 | 14 | 76 to 134 | 38 to 41 | 27 |
-| ResNet-18: 16, 32x32, 3x3, 64 to 128, 2 | 11 | 8.6 | 26 | 18 | 12 |
-| ResNet-18: 16, 16x16, 3x3, 128 to 128, 1 | | 16 | 53 | 29 | 23 |
-| ResNet-18: 16, 8x8, 3x3, 256 to 256, 1 | 21 | 13 | 23 | | 25 |
-| CIFAR-10 CNN: 10, 30x30, 3x3, 32 to 64, 1 | | | 13 | 7.3 | |
-| FEMNIST CNN: 20, 14x14, 5x5, 32 to 64, 1 | | | 12 | 9.1 | |
+| kernel gradient of (batch, image, window, channels, stride) | YNNPACK | Eigen | on a finer grid | PyTorch |
+|---|---|---|---|---|
+| ResNet-18: 16, 32x32, 3x3, 64 to 64, 1 | 34 | 15 | 23 | 27 |
+| ResNet-18: 16, 16x16, 3x3, 128 to 128, 1 | 35 | 15 | 15 | 23 |
+| ResNet-18: 16, 8x8, 3x3, 256 to 256, 1 | 24 | 15 | 16 | 25 |
+| FEMNIST CNN: 20, 14x14, 5x5, 32 to 64, 1 | 9.4 | 5.6 | 6.8 | |
+| CIFAR-10 CNN: 10, 30x30, 3x3, 32 to 64, 1 | 8.2 | 3.6 | 6.1 | |
+| ResNet-20: 16, 16x16, 3x3, 32 to 32, 1 | 2.3 | 1.1 | 1.9 | 1.7 |
 
-So that form is taken from 32 channels and 14x14 positions on. It was not measured on AVX-512, where the first table
-leaves it less to gain. Each such layer takes 0.2 to 0.9 s more to compile.
+Before, a product of patches for each example was taken (38, 29, 23, 9.1, 7.3 and 2.5 ms). Against that a round on two
+cores takes 0.93 of the time for ResNet-18 and FEMNIST's CNN, 1.01 for ResNet-20 and 1.05 for the CIFAR-10 CNN. With 16
+channels and batches of 16 YNNPACK stands back by itself. Not measured with AVX-512. All convolutions to Eigen, by XLA's
+option (`xla_cpu_experimental_ynn_fusion_type=-individual_convolution`), are no gain: in first layers, of few channels,
+YNNPACK takes a fifth to a half of the time (FEMNIST's CNN: 0.44 and 2.5 ms), and forward in the others they are level.
 
 What did not help on CPU: im2col and a matrix product in place of plain convolutions (0.5 to 5 times the time forward,
 0.9 to 10 times in the input gradient, 0.6 to 2.5 times in the kernel gradient), one matrix product for each window
 position, scattering columns back (col2im), and im2col with a batched product over eight clients (1 to 5 times the
-time of one client after another; less only in a first layer of three channels, which is cheap). By example, im2col over
-columns only and a product for each row of the window takes up to 1.8 times as long as all patches at once. In first
+time of one client after another; less only in a first layer of three channels, which is cheap). In first
 layers im2col takes 0.96 ms forward in place of 1.40 (16 images of 32x32, 3 to 16 channels), but 1.86 in place of 1.29
 with 64 outputs and 1.1 in place of 0.43 in the FEMNIST CNN: no rule.
 The exception became a rule: with a 1x1 window im2col is mere subsampling, and the
@@ -78,8 +79,7 @@ class Geometry(NamedTuple):
 
 NO_PADS = ((0, 0), (0, 0))
 
-# From so many input channels and output positions on a kernel's gradient is a product for each example, on CPU.
-MANY_CHANNELS, MANY_POSITIONS = 32, 14 * 14
+MANY_CHANNELS = 32  # of a layer's inputs, from which on its kernel's gradient takes the finer grid on CPU
 
 
 class Slide(NamedTuple):
@@ -144,11 +144,8 @@ def _plain_conv(slide, x, kernel):
     return out[:, :, : (x.shape[2] - reach) // slide.strides[1] + 1]
 
 
-def _patches(x, strides, window, steps, channels=-1):
-    """im2col, [B, H, W, I] -> [B, H', W', h * w * I]: what the kernel meets at each of its H', W' positions.
-
-    With `channels` 0, [I, H, W] -> [h * w * I, H', W'].
-    """
+def _patches(x, strides, window, steps):
+    """im2col, [B, H, W, I] -> [B, H', W', h * w * I]: what the kernel meets at each of its H', W' positions."""
     last = [(count - 1) * stride + 1 for count, stride in zip(steps, strides, strict=True)]
     return jnp.concatenate(
         [
@@ -156,7 +153,7 @@ def _patches(x, strides, window, steps, channels=-1):
             for i in range(window[0])
             for j in range(window[1])
         ],
-        axis=channels,
+        axis=-1,
     )
 
 
@@ -207,38 +204,23 @@ def _convolve(slide, x, kernel):
 
 def _correlate_as_product(slide, x, g):
     x, steps, channels = _pad(x, slide.pads), g.shape[1:3], (x.shape[-1], g.shape[-1])
-    window = _window_between(x, g, slide.strides)
+    window = [n - (m - 1) * s for n, m, s in zip(x.shape[1:3], steps, slide.strides, strict=True)]
     patches = _patches(x, slide.strides, window, steps)
     return jnp.tensordot(patches, g, ((0, 1, 2), (0, 1, 2))).reshape(*window, *channels)
 
 
-def _window_between(x, g, strides):
-    """(h, w) of the kernel that leads from padded images [B, H, W, I] to outputs [B, H', W', O]."""
-    return tuple(n - (m - 1) * s for n, m, s in zip(x.shape[1:3], g.shape[1:3], strides, strict=True))
-
-
-def _correlate_by_example(slide, x, g):
-    """As `_correlate`: a product for each example, whose patches stay in the cache, with the pixels innermost."""
-    x, steps, channels = _pad(x, slide.pads), g.shape[1:3], (x.shape[-1], g.shape[-1])
-    window = _window_between(x, g, slide.strides)
-
-    def add(total, example):
-        image, g = example
-        patches = _patches(image.transpose(2, 0, 1), slide.strides, window, steps, channels=0)
-        return total + patches.reshape(len(total), -1) @ g.reshape(-1, channels[1]), None
-
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    start = jnp.zeros((window[0] * window[1] * channels[0], channels[1]), wide)
-    return lax.scan(add, start, (x, g))[0].astype(x.dtype).reshape(*window, *channels)
+def _on_a_finer_grid(slide):
+    """The same convolution with zeros between all that it meets, which XLA's YNNPACK leaves to Eigen."""
+    pads = tuple((2 * low, 2 * high) for low, high in slide.pads)
+    return Slide(pads, *((2 * height, 2 * width) for height, width in slide[1:]))
 
 
 @_per_client(_correlate_as_product)
 def _correlate(slide, x, g):
     """[B, H, W, I], [B, H', W', O] -> [h, w, I, O]: the batch is summed as channels are, `g` slides as a kernel."""
-    large = x.shape[-1] >= MANY_CHANNELS and g.shape[1] * g.shape[2] >= MANY_POSITIONS
-    if large and platforms.current().sums_over_examples:
-        return _correlate_by_example(slide, x, g)
     turned = Slide(slide.pads, kernel_dilation=slide.strides)
+    if x.shape[-1] >= MANY_CHANNELS and platforms.current().avoids_ynnpack:
+        turned = _on_a_finer_grid(turned)
     return _plain_conv(turned, x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)).transpose(1, 2, 0, 3)
 
 
