@@ -20,7 +20,7 @@ from fedjax_sparse.results.drawing import Quantity
 FILES = Path(__file__).parents[1] / "experiments/sparse_proxskip"
 SETTINGS = Settings(FILES / "smoke.toml", FILES / "mnist_cpu.toml", FILES / "cifar10_cnn.toml")
 SPARSITIES = {"smoke": [0.9], "cpu": [0.5, 0.9, 0.99], "paper": [0.5, 0.7, 0.9, 0.95, 0.98, 0.99]}
-WEIGHTS = {"smoke": [0.03], "cpu": [3e-4, 1e-3, 3e-3], "paper": [3e-5, 1e-4, 3e-4, 1e-3, 3e-3]}
+WEIGHTS = {"smoke": [0.03], "cpu": [3e-3, 1e-2, 3e-2], "paper": [3e-5, 1e-4, 3e-4, 1e-3, 3e-3]}
 CLIENTS, RANDPROX = "pruned by clients", "RandProx, l1 norm"
 
 
