@@ -70,8 +70,8 @@ def over_seeds(x, values):
 def picture(results):
     """Share kept along the model, and counts by value."""
     models = {result.case.series: final_weights(result.run.folder) for result in results.found}
-    ends = np.quantile(np.concatenate([*models.values()], axis=1), [0.0001, 0.9999])
-    edges = np.linspace(*ends, BINS + 1)
+    low, high = np.quantile(np.concatenate([*models.values()], axis=1), [0.0001, 0.9999])
+    edges = np.linspace(low, high, BINS + 1)
     along, between = (np.arange(PARTS) + 0.5) / PARTS, (edges[1:] + edges[:-1]) / 2
     strips = {name: over_seeds(along, kept(one)) for name, one in models.items()}
     counts = {name: over_seeds(between, histogram(one, edges)) for name, one in models.items()}

@@ -211,8 +211,12 @@ def _correlate_as_product(slide, x, g):
 
 def _on_a_finer_grid(slide):
     """The same convolution with zeros between all that it meets, which XLA's YNNPACK leaves to Eigen."""
-    pads = tuple((2 * low, 2 * high) for low, high in slide.pads)
-    return Slide(pads, *((2 * height, 2 * width) for height, width in slide[1:]))
+
+    def doubled(pair):
+        return 2 * pair[0], 2 * pair[1]
+
+    vertical, horizontal = slide.pads
+    return Slide((doubled(vertical), doubled(horizontal)), *map(doubled, slide[1:]))
 
 
 @_per_client(_correlate_as_product)
