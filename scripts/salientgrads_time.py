@@ -25,12 +25,15 @@ SPARSITIES = {"smoke": [0.5], "cpu": [0.5, 0.8, 0.95], "paper": [0.5, 0.7, 0.8, 
 
 
 def cases(scale):
-    """FedAvg across, and at every sparsity SalientGrads and methods that send masks of their own."""
+    """FedAvg across, and at every sparsity SalientGrads and methods that send masks of their own.
+
+    At the cpu scale, where those take minutes, they stand at 50 % alone.
+    """
     options = SETTINGS.options(scale)
     rivals = {"DisPFL": "dispfl"} | ({} if scale == "smoke" else {"Sub-FedAvg": "sub-fedavg"})
     yield from salientgrads.dense(options, {"FedAvg": "fedavg"})
     for sparsity in SPARSITIES[scale]:
-        names = {"SalientGrads": "salientgrads"} | rivals
+        names = {"SalientGrads": "salientgrads"} | (rivals if scale != "cpu" or sparsity == 0.5 else {})
         yield from salientgrads.sparse(options, sparsity, names, at=sparsity)
 
 
