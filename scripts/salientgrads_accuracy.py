@@ -30,13 +30,13 @@ JUDGED = (0.5, 0.8)
 
 
 def cases(scale):
-    """Dense training across, and every method at every sparsity; rivals at 50 % alone where time is short."""
+    """Dense training across, and every method at every sparsity, rivals where they are affordable."""
     smoke = scale == "smoke"  # which compiles few methods
     for panel, own in DATA[scale].items():
         options = {**SETTINGS.options(scale), **own}
         yield from salientgrads.dense(options, {"FedAvg": "fedavg"} if smoke else DENSE, panel)
         for sparsity in SPARSITIES[scale]:
-            rivals = RIVALS if scale == "paper" or sparsity == JUDGED[0] else {}
+            rivals = salientgrads.affordable(RIVALS, scale, sparsity)
             names = {"SalientGrads": "salientgrads", "DisPFL": "dispfl"} if smoke else SYSTEM | rivals
             yield from salientgrads.sparse(options, sparsity, names, panel, at=sparsity)
 

@@ -25,15 +25,12 @@ SPARSITIES = {"smoke": [0.5], "cpu": [0.5, 0.8, 0.95], "paper": [0.5, 0.7, 0.8, 
 
 
 def cases(scale):
-    """FedAvg across, and at every sparsity SalientGrads and methods that send masks of their own.
-
-    At the cpu scale, where those take minutes, they stand at 50 % alone.
-    """
+    """FedAvg across, and SalientGrads at every sparsity; where affordable, methods that send masks of their own."""
     options = SETTINGS.options(scale)
     rivals = {"DisPFL": "dispfl"} | ({} if scale == "smoke" else {"Sub-FedAvg": "sub-fedavg"})
     yield from salientgrads.dense(options, {"FedAvg": "fedavg"})
     for sparsity in SPARSITIES[scale]:
-        names = {"SalientGrads": "salientgrads"} | (rivals if scale != "cpu" or sparsity == 0.5 else {})
+        names = {"SalientGrads": "salientgrads"} | salientgrads.affordable(rivals, scale, sparsity)
         yield from salientgrads.sparse(options, sparsity, names, at=sparsity)
 
 

@@ -41,13 +41,12 @@ YNNPACK takes a fifth to a half of the time (FEMNIST's CNN: 0.44 and 2.5 ms), an
 
 What did not help on CPU: im2col and a matrix product in place of plain convolutions (0.5 to 5 times the time forward,
 0.9 to 10 times in the input gradient, 0.6 to 2.5 times in the kernel gradient), one matrix product for each window
-position, scattering columns back (col2im), and im2col with a batched product over eight clients (1 to 5 times the
-time of one client after another; less only in a first layer of three channels, which is cheap). In first
-layers im2col takes 0.96 ms forward in place of 1.40 (16 images of 32x32, 3 to 16 channels), but 1.86 in place of 1.29
-with 64 outputs and 1.1 in place of 0.43 in the FEMNIST CNN: no rule.
-The exception became a rule: with a 1x1 window im2col is mere subsampling, and the
-kernel gradient five times faster. On accelerators per-client kernels take im2col, because grouped convolutions are
-reported slow there (jax-ml/jax issues 13800, 26266, 26568); this was not measured.
+position, scattering columns back (col2im), and im2col with a batched product over eight clients (1 to 5 times the time
+of one client after another; less only in a first layer of three channels, which is cheap). In first layers im2col takes
+0.96 ms forward in place of 1.40 (16 images of 32x32, 3 to 16 channels), but 1.86 in place of 1.29 with 64 outputs and
+1.1 in place of 0.43 in the FEMNIST CNN: no rule. The exception became a rule: with a 1x1 window im2col is mere
+subsampling, and the kernel gradient five times faster. On accelerators per-client kernels take im2col, because grouped
+convolutions are reported slow there (jax-ml/jax issues 13800, 26266, 26568); this was not measured.
 
 Axis letters: B batch, H and W image, h and w kernel, I and O channels in and out.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fedjax_sparse.reproduction.cases import Case, case, pruned
+from fedjax_sparse.reproduction.cases import Case, Scale, case, pruned
 
 SYSTEM = {"SalientGrads": "salientgrads", "SSFL": "ssfl"}
 RIVALS = {"DisPFL": "dispfl", "Sub-FedAvg": "sub-fedavg", "SparsyFed": "sparsyfed"}
@@ -17,6 +17,11 @@ MEASURED = {"network": "broadband-links", "client_test_size": 100}
 def named(name: str, sparsity: float) -> str:
     """What the line of a method at a sparsity, a fraction, is called where there are several."""
     return f"{name}, {100 * sparsity:g} %"
+
+
+def affordable(rivals: Mapping[str, str], scale: Scale, sparsity: float) -> Mapping[str, str]:
+    """Those of the rivals, which take minutes each on a CPU, that are run: below the paper's scale at 50 % alone."""
+    return rivals if scale == "paper" or sparsity == 0.5 else {}
 
 
 def dense(

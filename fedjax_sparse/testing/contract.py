@@ -189,9 +189,8 @@ def a_seed_is_the_same_whatever_runs_beside_it(subject: Subject) -> None:
     """In the first place or in the second; and another seed is another run."""
     states, rows, _ = history(subject.name, (3, 5))
     others, other_rows, _ = history(subject.name, (8, 3))
-    first, second = (
-        jax.tree.map(lambda leaf, k=k: leaf[k], run[-1]) for k, run in ((0, states), (1, others))
-    )
+    first = jax.tree.map(lambda leaf: leaf[0], states[-1])
+    second = jax.tree.map(lambda leaf: leaf[1], others[-1])
     toy.leaves_close(second, first)
     here, there = _numbers(rows[-1][0]), _numbers(other_rows[-1][1])
     assert there.keys() == here.keys()
