@@ -19,7 +19,7 @@ def named(name: str, sparsity: float) -> str:
     return f"{name}, {100 * sparsity:g} %"
 
 
-def affordable(rivals: Mapping[str, str], scale: Scale, sparsity: float) -> Mapping[str, str]:
+def affordable(rivals: dict[str, str], scale: Scale, sparsity: float) -> dict[str, str]:
     """Those of the rivals, which take minutes each on a CPU, that are run: below the paper's scale at 50 % alone."""
     return rivals if scale == "paper" or sparsity == 0.5 else {}
 
