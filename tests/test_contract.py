@@ -8,7 +8,6 @@ import pytest
 from fedjax_sparse.config import registry
 from fedjax_sparse.testing import contract
 from fedjax_sparse.testing.subject import CUTS, Subject, compiled, forget
-from tests.conftest import forget_programs
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -21,7 +20,6 @@ def float64() -> Iterator[None]:
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     yield compiled(request.param)
     forget()
-    forget_programs()
 
 
 @pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 from typing import Any, NamedTuple
 
 import jax
@@ -117,4 +118,4 @@ def forget() -> None:
     compiled.cache_clear()
     _run_of_two.cache_clear()
     history.cache_clear()
-    jax.clear_caches()
+    gc.collect()
