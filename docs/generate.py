@@ -1,6 +1,7 @@
 """Pages of the site that repeat what the code says: algorithms, command line, Python, notebooks. A hook of MkDocs."""
 
 import contextlib
+import importlib
 import inspect
 import io
 import re
@@ -21,9 +22,28 @@ PACKAGE = Path(fedjax_sparse.__file__).parent
 NOTEBOOKS = sorted((PACKAGE.parent / "notebooks").glob("*.py"))
 
 
+def _dotted(module: Path) -> str:
+    return ".".join(module.relative_to(PACKAGE.parent).with_suffix("").parts)
+
+
+# Name of a page -> the package that it describes.
+FOLDERS = {
+    dotted.removeprefix("fedjax_sparse."): dotted
+    for dotted in sorted(_dotted(init.parent) for init in PACKAGE.glob("*/**/__init__.py"))
+}
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Ends the navigation with the pages on Python, one for each folder."""
+    assert config.nav is not None
+    config.nav.append({"Python": ["api/index.md", *({name: f"api/{name}.md"} for name in FOLDERS)]})
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages that are written here."""
-    pages = {"algorithms": algorithms(), "command_line": command_line(), "api": api()}
+    pages = {"algorithms": algorithms(), "command_line": command_line(), "api/index": api()}
+    pages |= {f"api/{name}": folder(dotted) for name, dotted in FOLDERS.items()}
     pages |= {f"notebooks/{path.stem}": notebook(path) for path in NOTEBOOKS}
     for name, lines in pages.items():
         files.append(File.generated(config, f"{name}.md", content="\n".join(lines) + "\n"))
@@ -93,17 +113,30 @@ def _printed(*args: str) -> Iterator[str]:
 
 
 def api() -> Iterator[str]:
-    """The public names, and behind them all modules, room by room."""
-    yield from ("# Python", "", "`import fedjax_sparse as fs` has these names; they are described below.", "")
+    """The public names, and where all others are."""
+    yield from ("# Python", "", "`import fedjax_sparse as fs` has these names:", "")
     for name in fedjax_sparse.__all__:
         if name != "__version__":
             found = getattr(fedjax_sparse, name)
             path = f"{found.__module__}.{found.__qualname__}"
-            yield f"* [`fs.{name}`][{path}]: {(inspect.getdoc(found) or '').splitlines()[0]}"
-    for module in sorted(PACKAGE.rglob("*.py")):
-        dotted = ".".join(module.relative_to(PACKAGE.parent).with_suffix("").parts)
-        if dotted.endswith(".__init__"):
-            room = dotted.removesuffix(".__init__")
-            yield from ("", f"## {room.removeprefix('fedjax_sparse.')}", "")
-        elif not dotted.endswith("__main__"):
-            yield from ("", f"::: {dotted}")
+            yield f"* [`fs.{name}`][{path}]: {_first_line(found)}"
+    yield from ("", "Each folder has a page with all of its modules:", "")
+    for name, dotted in FOLDERS.items():
+        yield f"* [`{dotted}`]({name}.md): {_first_line(importlib.import_module(dotted))}"
+    yield from ("", "These modules lie beside them:", "", *_modules(PACKAGE))
+
+
+def folder(dotted: str) -> Iterator[str]:
+    """What a folder is for, and its modules."""
+    yield from (f"::: {dotted}", "    options: {heading_level: 1, show_root_full_path: true}")
+    yield from _modules(PACKAGE.parent / dotted.replace(".", "/"))
+
+
+def _first_line(documented: object) -> str:
+    return (inspect.getdoc(documented) or "").partition("\n")[0]
+
+
+def _modules(path: Path) -> Iterator[str]:
+    for module in sorted(path.glob("*.py")):
+        if module.stem not in ("__init__", "__main__"):
+            yield from ("", f"::: {_dotted(module)}")

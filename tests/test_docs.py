@@ -10,7 +10,7 @@ from fedjax_sparse.costs.networks import NETWORKS
 
 ROOT = Path(__file__).parents[1]
 # Pages of the site, see docs/generate.py.
-GENERATED = {"algorithms.md", "command_line.md", "api.md", "notebooks/01_quickstart.md"}
+GENERATED = {"algorithms.md", "command_line.md", "api/index.md", "notebooks/01_quickstart.md"}
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
