@@ -12,7 +12,9 @@ from fedjax_sparse.reproduction.cases import Settings
 from fedjax_sparse.reproduction.reproducing import Reproduction
 
 FILES = Path(__file__).parents[1] / "experiments"
-SETTINGS = Settings(FILES / "flare/smoke.toml", FILES / "flare/mnist_cpu.toml", FILES / "flare/mnist_fc.toml")
+SETTINGS = Settings(
+    FILES / "flare/smoke.toml", FILES / "flare/mnist_cpu.toml", FILES / "flare/mnist_fc_official.toml"
+)
 
 
 def cases(scale):

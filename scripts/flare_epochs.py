@@ -13,35 +13,41 @@ from fedjax_sparse.reproduction.reproducing import Reproduction
 from fedjax_sparse.results.drawing import Quantity
 
 FILES = Path(__file__).parents[1] / "experiments"
-SETTINGS = Settings(FILES / "flare/smoke.toml", FILES / "flare/mnist_cpu.toml", FILES / "flare/mnist_fc.toml")
-EPOCHS = {"smoke": [1], "cpu": [1, 2, 4], "paper": [1, 8, 16, 32]}
+SETTINGS = Settings(
+    FILES / "flare/smoke.toml", FILES / "flare/mnist_cpu.toml", FILES / "flare/mnist_fc_official.toml"
+)
+EPOCHS = {  # percent of each tensor that is sent, None for the settings' own -> local epochs
+    "smoke": {None: [1], 10.0: [1]},
+    "cpu": {None: [1, 2, 4]},
+    "paper": {None: [1, 8, 16, 32], 0.0001: [1, 4, 8, 16]},
+}
 WORKING = {"smoke": [2], "cpu": [3, 5, 7, 10], "paper": [3, 5, 7, 10]}
 BY_EPOCHS, BY_CLIENTS = "local epochs", "available clients"
 
 
 def cases(scale):
-    """Two sweeps: over local epochs with all clients, over available clients with one epoch."""
+    """Sweeps: over local epochs with all clients, at each share; over available clients with one epoch."""
     options, own = SETTINGS.options(scale), SETTINGS.hyper(scale)
     everyone = options["clients"]
-    sweeps = {
-        BY_EPOCHS: [(epochs, {"local_epochs": epochs}) for epochs in EPOCHS[scale]],
-        BY_CLIENTS: [
-            (some, {"participation": f"{some}-of-{everyone}"} if some < everyone else {})
-            for some in WORKING[scale]
-        ],
-    }
-    for panel, points in sweeps.items():
-        for at, changed in points:
-            yield from flare.three(options, own, panel=panel, at=at, **changed)
+    for percent, epochs in EPOCHS[scale].items():
+        hyper = flare.sending(own, percent) if percent else own
+        panel = f"{BY_EPOCHS}, {percent:g} % sent" if percent else BY_EPOCHS
+        for at in epochs:
+            yield from flare.three(options, hyper, panel=panel, at=at, local_epochs=at)
+    for at in WORKING[scale]:
+        some = {"participation": f"{at}-of-{everyone}"} if at < everyone else {}
+        yield from flare.three(options, own, panel=BY_CLIENTS, at=at, **some)
 
 
 def picture(results):
     """A panel for each sweep."""
-    epochs, clients = (
-        charts.sweep(results.only(panel), Quantity(label))
-        for panel, label in ((BY_EPOCHS, "Local epochs"), (BY_CLIENTS, "Available clients"))
-    )
-    return charts.picture(results, [*epochs, *clients])
+    by_panel = [
+        charts.sweep(
+            results.only(panel), Quantity("Available clients" if panel == BY_CLIENTS else "Local epochs")
+        )
+        for panel in results.panels()
+    ]
+    return charts.picture(results, [chart for some in by_panel for chart in some])
 
 
 REPRODUCTION = Reproduction(

@@ -16,17 +16,16 @@ from fedjax_sparse.reproduction.reproducing import Reproduction
 
 FILES = Path(__file__).parents[1] / "experiments/flare"
 CNN, GRU = "CNN, MNIST", "GRU, Shakespeare"
-PAPER = {
-    CNN: "mnist_cnn",
-    "VGG-11, CIFAR-10": "cifar10_vgg11",
-    "VGG-16, CIFAR-10": "cifar10_vgg16",
-    "VGG-19, CIFAR-10": "cifar10_vgg19",
-    GRU: "shakespeare_gru",
-}
 PANELS = {
     "smoke": {"Perceptron, digits": "smoke"},
-    "cpu": {name: PAPER[name] for name in (CNN, GRU)},
-    "paper": PAPER,
+    "cpu": {CNN: "mnist_cnn", GRU: "shakespeare_gru"},
+    "paper": {
+        CNN: "mnist_cnn_official",
+        "VGG-11, CIFAR-10": "cifar10_vgg11_official",
+        "VGG-16, CIFAR-10": "cifar10_vgg16_official",
+        "VGG-19, CIFAR-10": "cifar10_vgg19_official",
+        GRU: "shakespeare_gru_official",
+    },
 }
 SMALLER = {  # what the cpu scale changes
     CNN: {"train_examples": 2000, "batch_size": 200, "rounds": 100, "eval_every": 5},

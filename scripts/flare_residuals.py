@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 from fedjax_sparse.cli import reproducing
-from fedjax_sparse.reproduction import charts
+from fedjax_sparse.reproduction import charts, flare
 from fedjax_sparse.reproduction.cases import Settings, case
 from fedjax_sparse.reproduction.reproducing import Reproduction
 
 FILES = Path(__file__).parents[1] / "experiments"
-SETTINGS = Settings(FILES / "flare/smoke.toml", FILES / "flare/mnist_cpu.toml", FILES / "flare/mnist_fc.toml")
+SETTINGS = Settings(
+    FILES / "flare/smoke.toml", FILES / "flare/mnist_cpu.toml", FILES / "flare/mnist_fc_official.toml"
+)
 
 
 def cases(scale):
@@ -20,7 +22,7 @@ def cases(scale):
     options, own = SETTINGS.options(scale), SETTINGS.hyper(scale)
     yield case("FLARE", "flare", options, **own)
     for name, algorithm in {"error correction": "error-correction", "EF21": "ef21"}.items():
-        yield case(name, algorithm, options, keep_percent=own["keep_percent"])
+        yield case(name, algorithm, options, **flare.sent(own))
 
 
 def picture(results):

@@ -7,13 +7,15 @@ import sys
 from pathlib import Path
 
 from fedjax_sparse.cli import reproducing
-from fedjax_sparse.reproduction import charts
+from fedjax_sparse.reproduction import charts, flare
 from fedjax_sparse.reproduction.cases import Settings, case
 from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict, points_apart
 from fedjax_sparse.results.drawing import Quantity
 
 FILES = Path(__file__).parents[1] / "experiments"
-SETTINGS = Settings(FILES / "flare/smoke.toml", FILES / "flare/mnist_cpu.toml", FILES / "flare/mnist_fc.toml")
+SETTINGS = Settings(
+    FILES / "flare/smoke.toml", FILES / "flare/mnist_cpu.toml", FILES / "flare/mnist_fc_official.toml"
+)
 KEPT = {
     "smoke": [1.0],
     "cpu": [0.1, 0.01, 0.001],
@@ -31,9 +33,10 @@ def cases(scale):
     options, own = SETTINGS.options(scale), SETTINGS.hyper(scale)
     yield case("dense", "fedavg", options)
     for percent in KEPT[scale]:
-        yield case("FLARE", "flare", options | own, at=percent / 100, keep_percent=percent)
+        here = flare.sending(own, percent)
+        yield case("FLARE", "flare", options, at=percent / 100, **here)
         for name, algorithm in RIVALS.items():
-            yield case(name, algorithm, options, at=percent / 100, keep_percent=percent)
+            yield case(name, algorithm, options, at=percent / 100, **flare.sent(here))
 
 
 def picture(results):

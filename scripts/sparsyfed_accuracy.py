@@ -8,21 +8,18 @@ from pathlib import Path
 
 from fedjax_sparse.cli import reproducing
 from fedjax_sparse.reproduction import charts
-from fedjax_sparse.reproduction.cases import Settings, case
+from fedjax_sparse.reproduction.cases import case, options_of
 from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict, points_apart
 from fedjax_sparse.results.drawing import Quantity
 
 FILES = Path(__file__).parents[1] / "experiments"
-SETTINGS = Settings(
-    FILES / "smoke.toml", FILES / "sparsyfed/fashion_mnist_cpu.toml", FILES / "sparsyfed/cifar10_a1_s95.toml"
-)
-DATA = {
-    "smoke": {"Digits": {}},
-    "cpu": {"Fashion-MNIST": {}},
+DATA = {  # what is trained on -> what its runs state
+    "smoke": {"Digits": "smoke.toml"},
+    "cpu": {"Fashion-MNIST": "sparsyfed/fashion_mnist_cpu.toml"},
     "paper": {
-        "CIFAR-10": {},
-        "CIFAR-100": {"dataset": "cifar100"},
-        "Speech Commands": {"dataset": "speech_commands"},
+        "CIFAR-10": "sparsyfed/cifar10_a1_s95.toml",
+        "CIFAR-100": "sparsyfed/cifar100_a1_s95.toml",
+        "Speech Commands": "sparsyfed/speech_commands_a1_s95.toml",
     },
 }
 ALPHAS = {"smoke": [1.0], "cpu": [0.1], "paper": [1000.0, 1.0, 0.1]}
@@ -33,10 +30,9 @@ HEADLINE = 0.95
 
 def cases(scale):
     """Every method at every sparsity, and dense training across."""
-    options = SETTINGS.options(scale)
-    for data, own in DATA[scale].items():
+    for data, file in DATA[scale].items():
         for alpha in ALPHAS[scale]:
-            here = {**options, **own, "alpha": alpha}
+            here = options_of(FILES / file, scale) | {"alpha": alpha}
             panel = f"{data}, Dirichlet {alpha:g}"
             yield case("dense", "fedavg", here, panel=panel)
             for sparsity in SPARSITIES[scale]:

@@ -27,6 +27,22 @@ _ELSEWHERE = ("machine", "records")
 _PLACES = ("data_dir", "cache_dir")
 
 
+def options_of(path: Path, scale: Scale) -> dict[str, Any]:
+    """Options of a run that a TOML file states, by name, without those of its algorithm.
+
+    At the paper's scale a file that states no number of seeds has three, so that differences have a margin: as many as
+    the authors of SparsyFed and of SalientGrads; of the others' papers the number is not known, or one.
+
+    Raises:
+        UsageError: The file cannot be read, or states something that is no option.
+    """
+    repeated = {"seeds": 3} if scale == "paper" else {}
+    try:
+        return repeated | run_config.options_of_run(run_config.read(path))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
 class Settings(NamedTuple):
     """The TOML file that states what all runs of a figure share, at each scale."""
 
@@ -35,16 +51,8 @@ class Settings(NamedTuple):
     paper: Path
 
     def options(self, scale: Scale) -> dict[str, Any]:
-        """Options of a run, by name, without those of the file's algorithm.
-
-        Raises:
-            UsageError: The file cannot be read, or states something that is no option.
-        """
-        path: Path = getattr(self, scale)
-        try:
-            return run_config.options_of_run(run_config.read(path))
-        except UsageError as error:
-            raise UsageError(f"{path}: {error}") from None
+        """Options of a run, see `options_of`."""
+        return options_of(getattr(self, scale), scale)
 
     def hyper(self, scale: Scale) -> dict[str, Any]:
         """Hyper-parameters of the file's algorithm, by name."""

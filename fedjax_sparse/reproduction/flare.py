@@ -21,7 +21,18 @@ def three(options: Mapping[str, Any], hyper: Mapping[str, Any], **place: Any) ->
     """
     yield case(DENSE, "fedavg", options, **place)
     yield case(FLARE, "flare", options, **place, **hyper)
-    yield case(CORRECTION, "error-correction", options, **place, keep_percent=hyper["keep_percent"])
+    yield case(CORRECTION, "error-correction", options, **place, **sent(hyper))
+
+
+def sent(hyper: Mapping[str, Any]) -> dict[str, Any]:
+    """What rivals share with FLARE: how many entries of each tensor they send."""
+    return {name: hyper[name] for name in ("keep_percent", "count_rule") if name in hyper}
+
+
+def sending(hyper: Mapping[str, Any], percent: float) -> dict[str, Any]:
+    """FLARE's hyper-parameters at another share of entries sent; at 0.0001 % the authors' pull decays slower."""
+    slower = {"decay": 1.005} if percent == 0.0001 else {}
+    return {**hyper, "keep_percent": percent, **slower}
 
 
 def judge(results: Results) -> Verdict:
