@@ -16,7 +16,7 @@ FILES = Path(__file__).parents[1] / "experiments"
 SETTINGS = Settings(
     FILES / "smoke.toml",
     FILES / "salientgrads/cifar10_cpu.toml",
-    FILES / "salientgrads/cifar10_resnet18.toml",
+    FILES / "salientgrads/cifar10_resnet18_i20_d30.toml",
 )
 BATCHES = {"smoke": [1, 5], "cpu": [1, 20], "paper": [1, 20, 50, 100]}
 SPARSITIES = {"smoke": [0.5], "cpu": [0.8, 0.95], "paper": [0.7, 0.8, 0.9]}

@@ -74,6 +74,21 @@ def test_a_figure_is_drawn_and_judged_from_what_runs_record_at_every_scale(name,
         assert len(published.beside(published.read(*ALL[name].published), picture.points, found)) > 0
 
 
+@pytest.mark.parametrize("name", [name for name, one in ALL.items() if one.published])
+def test_the_papers_scale_is_set_as_what_was_published_where_that_is_known(name):
+    found = Results([made_up(one, []) for one in ALL[name].cases_at("paper")], [])
+    table = published.read(*ALL[name].published)
+    assert published.differences(table, found) == []
+    placed = {(line.panel, line.series) for line in table.lines}
+    assert placed & {(result.case.panel, result.case.series) for result in found.found}
+
+
+def test_what_is_judged_by_differences_has_several_seeds_at_the_papers_scale():
+    several = {name: {one.config.run.seeds for one in ALL[name].cases("paper")} for name in ALL}
+    alone = {"sparsyfed_masks", "salientgrads_networks"}  # a file of masks a seed; times that no seed changes
+    assert all(min(several[name]) >= 3 for name in {*ALL} - alone)
+
+
 def test_masks_are_drawn_and_judged_by_how_far_late_ones_agree(monkeypatch):
     one = ALL["sparsyfed_masks"]
 
