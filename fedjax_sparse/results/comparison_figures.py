@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_sparse.errors import UsageError
 from fedjax_sparse.results import drawing, figures, naming, tables
 from fedjax_sparse.results.comparison_table import Outcome, score_of
 from fedjax_sparse.results.drawing import Curve, Panel, Quantity
@@ -38,18 +37,18 @@ def draw(outcomes: Sequence[Outcome], out: Path, last: int) -> list[Path]:
         UsageError: `out` cannot be written.
     """
     recorded = [outcome for outcome in outcomes if outcome.run]
+    runs = [outcome.run for outcome in recorded if outcome.run]
     sparsities = sorted({o.case.sparsity for o in recorded if o.case.sparsity is not None})
+    if len(sparsities) < 2:
+        return figures.draw(runs, out, ["png"], CURVES)
     files = []
-    for sparsity in sparsities or [None]:
-        runs = [o.run for o in recorded if o.run and o.case.sparsity in (None, sparsity)]
-        folder = out / f"sparsity-{sparsity}" if len(sparsities) > 1 else out
-        files += figures.draw(runs, folder, ["png"], CURVES)
-    if len(sparsities) > 1:
-        try:
-            files += _by_sparsity(recorded, sparsities, out, last)
-        except OSError as error:
-            raise UsageError(f"cannot write figures to {out}: {error.strerror}") from error
-    return files
+    for sparsity in sparsities:
+        folder = out / f"sparsity-{sparsity}"
+        with figures.written(folder):
+            together = [o.run for o in recorded if o.run and o.case.sparsity in (None, sparsity)]
+            files += figures.curves(together, folder, ["png"], CURVES)
+    with figures.written(out):
+        return [*files, *_by_sparsity(recorded, sparsities, out, last), *figures.holdings(runs, out, ["png"])]
 
 
 def _by_sparsity(

@@ -6,8 +6,9 @@ each point is in the CSV beside the figure (a seed that diverged stops early). T
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -101,42 +102,54 @@ def plot(folders: Sequence[Path], out: Path) -> list[Path]:
 def draw(
     runs: Sequence[Run], out: Path, kinds: Sequence[str] = KINDS, names: Sequence[str] = (*FIGURES,)
 ) -> list[Path]:
-    """Draws figures of the runs together, as files of these kinds, with their numbers and the runs' table as CSV.
+    """Draws figures of the runs together and who holds what, with their numbers and the runs' table as CSV.
 
     Args:
         runs: One or more.
         out: Created if need be.
         kinds: Of `KINDS`.
-        names: Of `FIGURES`; who holds what is always drawn.
+        names: Of `FIGURES`.
 
     Raises:
         UsageError: If the runs cannot be drawn together, or `out` not written.
     """
-    partitions = {run.clients: run for run in runs if run.clients}
+    with written(out):
+        return [*curves(runs, out, kinds, names), *holdings(runs, out, kinds)]
+
+
+@contextlib.contextmanager
+def written(out: Path) -> Iterator[None]:
+    """Creates the folder of figures; what cannot be written there is a `UsageError`."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        files = curves(runs, out, kinds, names)
-        for number, run in enumerate(partitions.values(), start=1):
-            files += clients.draw(run, out, "clients" if len(partitions) == 1 else f"clients_{number}", kinds)
-        return [*files, tables.write_table(tables.summaries(runs), out / "summary.csv")]
+        yield
     except OSError as error:
         raise UsageError(f"cannot write figures to {out}: {error.strerror}") from error
+
+
+def holdings(runs: Sequence[Run], out: Path, kinds: Sequence[str] = KINDS) -> list[Path]:
+    """Draws who holds what, once for each of the runs' partitions; `out` is there."""
+    partitions = {run.clients: run for run in runs if run.clients}
+    files = []
+    for number, run in enumerate(partitions.values(), start=1):
+        files += clients.draw(run, out, "clients" if len(partitions) == 1 else f"clients_{number}", kinds)
+    return files
 
 
 def parts(runs: Sequence[Run], out: Path, kinds: Sequence[str] = KINDS) -> list[Path]:
     """Draws what the runs cost, by part, and of each that has recorded them, its layers and masks; `out` is there."""
     files = costs.draw(runs, out, kinds=kinds)
-    for number, run in enumerate(runs, start=1):
+    for number, (run, title) in enumerate(zip(runs, naming.titles(runs), strict=True), start=1):
         suffix = "" if len(runs) == 1 else f"_{number}"
-        files += layers.draw(run, out, f"layers{suffix}", kinds)
-        files += overlaps.draw(run, out, f"masks{suffix}", kinds)
+        files += layers.draw(run, title, out, f"layers{suffix}", kinds)
+        files += overlaps.draw(run, title, out, f"masks{suffix}", kinds)
     return files
 
 
 def curves(
     runs: Sequence[Run], out: Path, kinds: Sequence[str] = KINDS, names: Sequence[str] = (*FIGURES,)
 ) -> list[Path]:
-    """Draws those of the named `FIGURES` that runs have recorded, each with the CSV of its numbers.
+    """Draws those of the named `FIGURES` that runs have recorded, with CSVs of their numbers and the runs' table.
 
     Raises:
         UsageError: If some of the runs have classes, and some have none.
@@ -157,7 +170,7 @@ def curves(
             stem = out / figure
             files += drawing.save(lambda panels=panels: drawing.draw(panels, labels, title), stem, kinds)
             files.append(_write_lines(x, lines, labels, stem.with_suffix(".csv")))
-    return files
+    return [*files, tables.write_table(tables.summaries(runs), out / "summary.csv")]
 
 
 def curve(run: Run, x: str, y: str) -> Curve:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fedjax_sparse.results import naming
-from fedjax_sparse.results.drawing import KINDS, evaluated, new_figure, save
+from fedjax_sparse.results.drawing import KINDS, evaluated, in_lines, new_figure, save
 from fedjax_sparse.results.reading import Run
 from fedjax_sparse.results.tables import write_csv
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 COLUMN = "density/"  # of a run's rows, before the name of the layer
 MOST_NAMES = 30  # of layers that fit beside the picture
+LETTERS = 90  # of the title above it
 
 
 class Layers(NamedTuple):
@@ -44,7 +44,7 @@ def read(run: Run) -> Layers | None:
     return Layers([column.removeprefix(COLUMN) for column in columns], rounds, density)
 
 
-def draw(run: Run, out: Path, name: str = "layers", kinds: Sequence[str] = KINDS) -> list[Path]:
+def draw(run: Run, title: str, out: Path, name: str = "layers", kinds: Sequence[str] = KINDS) -> list[Path]:
     """Draws the run's layers, with their numbers as CSV; nothing where it has recorded none."""
     layers = read(run)
     if layers is None:
@@ -54,7 +54,6 @@ def draw(run: Run, out: Path, name: str = "layers", kinds: Sequence[str] = KINDS
         ["round", *layers.names],
         [[t, *column] for t, column in zip(layers.rounds, layers.density.T, strict=True)],
     )
-    title = ", ".join(filter(None, [run.algorithm, naming.setting_of([run])]))
     return [*save(lambda: _draw(layers, title), out / name, kinds), file]
 
 
@@ -63,7 +62,7 @@ def _draw(layers: Layers, title: str) -> Figure:
 
     count = len(layers.names)
     figure = new_figure(7.0, 1.9 + 0.26 * min(max(count, 3), MOST_NAMES))
-    figure.suptitle(title)
+    figure.suptitle(in_lines(title, LETTERS))
     axes = figure.subplots()
     middles = (layers.rounds[1:] + layers.rounds[:-1]) / 2
     edges = [layers.rounds[0] - 0.5, *middles, layers.rounds[-1] + 0.5]

@@ -65,15 +65,29 @@ def labels(runs: Sequence[Run]) -> list[str]:
     Where settings differ, each name is followed by what is special about its run.
     """
     special = [[getattr(setting(run), field) for field in differences(runs)] for run in runs]
+    return [", ".join(filter(None, [name, *own])) for name, own in zip(_names(runs), special, strict=True)]
+
+
+def titles(runs: Sequence[Run]) -> list[str]:
+    """Of figures that each show one of the runs: the name that tells it apart, its setting, and of how many seeds."""
+    return [
+        ", ".join(filter(None, [name, setting_of([run])]))
+        + (f"; mean of {len(run.seeds)} seeds" if len(run.seeds) > 1 else "")
+        for name, run in zip(_names(runs), runs, strict=True)
+    ]
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """The shortest that tell the runs apart, where need be together with their settings."""
+    settings = [setting(run) for run in runs]
     for names in (
         [run.algorithm for run in runs],
         [run.folder.resolve().name for run in runs],
         [str(run.folder) for run in runs],
     ):
-        full = [", ".join(filter(None, [name, *own])) for name, own in zip(names, special, strict=True)]
-        if len(set(full)) == len(runs):
-            return full
-    return _numbered(full)
+        if len({*zip(names, settings, strict=True)}) == len(runs):
+            return names
+    return _numbered(names)
 
 
 def _numbered(names: Sequence[str]) -> list[str]:

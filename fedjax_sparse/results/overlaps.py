@@ -10,7 +10,7 @@ import numpy as np
 
 from fedjax_sparse.records import mask_files
 from fedjax_sparse.records.mask_files import Kept
-from fedjax_sparse.results import drawing, naming, reading
+from fedjax_sparse.results import drawing, reading
 from fedjax_sparse.results.drawing import KINDS
 from fedjax_sparse.results.reading import Run
 from fedjax_sparse.results.tables import write_csv
@@ -93,7 +93,7 @@ def agreement(rounds: HeatMap, after: float) -> float:
     return float(pairs.mean()) if pairs.size else float("nan")
 
 
-def draw(run: Run, out: Path, name: str = "masks", kinds: Sequence[str] = KINDS) -> list[Path]:
+def draw(run: Run, title: str, out: Path, name: str = "masks", kinds: Sequence[str] = KINDS) -> list[Path]:
     """Draws the maps of a run, with their numbers as CSV; nothing where it has kept no masks."""
     maps = of_run(run)
     if not maps:
@@ -105,7 +105,6 @@ def draw(run: Run, out: Path, name: str = "masks", kinds: Sequence[str] = KINDS)
         for b, value in zip(one.places, values, strict=True)
     ]
     file = write_csv(out / f"{name}.csv", ["masks", "first", "second", "iou"], rows)
-    title = ", ".join(filter(None, [run.algorithm, naming.title([run])]))
     return [*drawing.save(lambda: figure(maps, title), out / name, kinds), file]
 
 

@@ -35,6 +35,7 @@ CAPTIONS = {
     "masks": "How far masks agree",
     "clients": "Who holds what",
 }
+OF_ONE_RUN = ("layers", "masks")  # where there are several runs, their files are numbered as these are
 
 
 def write(folders: Sequence[Path], file: Path) -> Path:
@@ -110,18 +111,21 @@ def _pictures(
         else:
             drawn = figures.draw(runs, out, ["png"], chosen)
         drawn += figures.parts(runs, out, ["png"])
+        captions = {file: _caption(file, out, naming.labels(runs)) for file in drawn}
         yield "<h2>Figures</h2>"
         yield from html.pictures(
-            {file.read_bytes(): caption for file in drawn if (caption := _caption(file, out))}.items()
+            (file.read_bytes(), caption) for file, caption in captions.items() if caption
         )
 
 
-def _caption(file: Path, out: Path) -> str:
-    """What a file shows, and of which sparsity in a folder of its own; empty for what a report leaves out."""
-    stem = file.stem.rstrip("0123456789_")
-    if file.suffix != ".png" or stem not in CAPTIONS:
+def _caption(file: Path, out: Path, labels: Sequence[str]) -> str:
+    """What a file shows, and of which run or, in a folder of its own, which sparsity; empty for what is left out."""
+    name = file.stem.rstrip("0123456789_")
+    number = file.stem.removeprefix(f"{name}_")
+    if file.suffix != ".png" or name not in CAPTIONS:
         return ""
-    return CAPTIONS[stem] + ("" if file.parent == out else f", {file.parent.name.replace('-', ' ')}")
+    label = f": {labels[int(number) - 1]}" if number.isdecimal() and name in OF_ONE_RUN else ""
+    return CAPTIONS[name] + label + ("" if file.parent == out else f", {file.parent.name.replace('-', ' ')}")
 
 
 def _noted(runs: Sequence[Run], manifests: Sequence[Sequence[Mapping[str, Any]]]) -> Iterator[str]:

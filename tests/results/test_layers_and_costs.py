@@ -22,14 +22,14 @@ def test_layers_are_means_over_the_seeds_up_to_the_last_round_of_all(tmp_path):
     assert [*found.names] == [*recorded.LAYERS]
     assert found.rounds.tolist() == [0, 2, 4]
     np.testing.assert_allclose(found.density[:, 2], [1 / 5, 1 / 3, 3 / 7])
-    files = layers.draw(reading.read(folder), tmp_path, kinds=["png"])
+    files = layers.draw(reading.read(folder), "title", tmp_path, kinds=["png"])
     assert [file.name for file in files] == ["layers.png", "layers.csv"]
     assert table(files[1])[0]["Dense_0/kernel"] == "1"
 
 
 def test_a_run_without_layers_has_no_such_figure(tmp_path):
     folder = recorded.write(tmp_path / "run", [recorded.rows(range(3), sparse=False)])
-    assert layers.draw(reading.read(folder), tmp_path) == []
+    assert layers.draw(reading.read(folder), "title", tmp_path) == []
 
 
 def test_costs_are_those_of_whole_runs(tmp_path):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fedjax_sparse.results.naming import figures_folder, labels, setting, title
+from fedjax_sparse.results.naming import figures_folder, labels, setting, title, titles
 from fedjax_sparse.results.reading import Run
 
 OPTIONS = {
@@ -59,6 +59,15 @@ def test_labels_say_what_is_special_about_a_run():
     assert labels([run("a"), run("b", dataset="mnist")]) == ["fedavg, digits", "fedavg, mnist"]
     assert labels([run("a"), run("b", network="4g")]) == ["fedavg", "fedavg, 4g network"]
     assert labels([run("a"), run("b", partition="shards")]) == ["fedavg, iid", "fedavg, shards 2"]
+
+
+def test_a_figure_of_one_of_several_runs_is_titled_with_the_name_that_tells_it_apart():
+    same = ["digits", "iid", "10 of 20 clients", "mlp"]
+    assert titles([run("a", seeds=3)]) == ["fedavg, digits, iid, 10 of 20 clients, mlp; mean of 3 seeds"]
+    assert titles([run("a"), run("b")]) == [", ".join([name, *same]) for name in "ab"]
+    assert titles([run("a"), run("b", dataset="mnist")]) == [
+        ", ".join(["fedavg", data, *same[1:]]) for data in ("digits", "mnist")
+    ]
 
 
 def test_two_equal_runs_have_two_names():

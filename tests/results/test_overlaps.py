@@ -42,7 +42,7 @@ def test_seeds_are_averaged_and_clients_are_those_of_the_first(tmp_path):
     assert (rounds.seeds, first.seeds, last.title) == (2, 1, "clients, round 4")
     np.testing.assert_allclose(rounds.iou, [[1, 0.5], [0.5, 1]])
     np.testing.assert_allclose(last.iou, PAIRS["mask_iou_pairs"])
-    files = overlaps.draw(run, tmp_path, kinds=["png"])
+    files = overlaps.draw(run, "title", tmp_path, kinds=["png"])
     assert [file.name for file in files] == ["masks.png", "masks.csv"]
     rows = [*csv.DictReader(files[1].read_text().splitlines())]
     assert rows[1] == {"masks": "server", "first": "2", "second": "4", "iou": "0.5"}
@@ -62,7 +62,7 @@ def test_masks_that_are_empty_have_no_overlap():
 
 def test_a_run_without_masks_has_no_such_figure(tmp_path):
     out = recorded.write(tmp_path / "run", [recorded.rows(range(3))])
-    assert overlaps.draw(reading.read(out), tmp_path) == []
+    assert overlaps.draw(reading.read(out), "title", tmp_path) == []
 
 
 def test_a_damaged_file_is_named(tmp_path):

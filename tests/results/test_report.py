@@ -100,6 +100,23 @@ def test_a_comparison_has_its_table_and_what_failed_in_it(tmp_path):
     assert pictures > 4
 
 
+def test_the_figures_of_a_comparison_say_which_run_or_sparsity_they_show(tmp_path):
+    head = {"algorithms": ["fedsparsify-global"], "sparsities": [0.8, 0.9]}
+    (tmp_path / "comparison.toml").write_text(tomli_w.dumps({"comparison": head}))
+    for sparsity in (0.8, 0.9):
+        name = f"fedsparsify-global-{sparsity}"
+        recorded.write(tmp_path / name, [recorded.rows(range(5))], "fedsparsify-global", sparsity=sparsity)
+    page = report.write([tmp_path], tmp_path / "report.html").read_text(encoding="utf-8")
+    curves = ("Test accuracy by round", "Test accuracy by bytes sent over both links")
+    assert re.findall("<figcaption>(.*?)</figcaption>", page) == [
+        *(f"{caption}, sparsity {sparsity}" for sparsity in (0.8, 0.9) for caption in curves),
+        "Test accuracy by sparsity",
+        "Who holds what",
+        "What the runs cost",
+        *(f"Which layers keep what: fedsparsify-global-{sparsity}" for sparsity in (0.8, 0.9)),
+    ]
+
+
 def test_what_cannot_be_reported_is_refused(runs, tmp_path, capsys):
     assert main(["report"]) == 2
     assert "name at least one run folder: fedjax-sparse report RUN..." in capsys.readouterr().err
