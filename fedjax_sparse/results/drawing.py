@@ -61,13 +61,13 @@ class Panel(NamedTuple):
 
 
 # Okabe and Ito's colours, distinct with any colour vision, without yellow (faint on white); line styles and markers
-# differ too, for those who print in grey.
+# differ too, for those who print in grey. There are 7, 5 and 11 of them: no two of 35 lines share more than one.
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 LINE_STYLES = ["-", (0, (6, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)), (0, (1, 1))]
-MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", "d", ">"]
 TARGET: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0}
 MOST_TICKS = 10
-MOST_MARKERS = 12  # on a line
+MOST_MARKERS = 25  # on a line
 LETTERS = 76  # of a title, above one panel
 LETTERS_UP = 28  # of a label beside a panel
 APART = 0.08  # of an axis, between two ticks that are written
