@@ -71,9 +71,10 @@ def _beside(report: Report, table: Table) -> Iterator[str]:
 def _cells(row: Beside, table: Table) -> Sequence[str]:
     words = {True: "agrees", False: "differs", None: row.remark}
     deviation = published.shown(row.deviation, table, 2)
+    quantity = "" if row.quantity == table.quantity else f", {row.quantity.replace('_', ' ')}"
     return (
         row.panel,
-        row.series,
+        f"{row.series}{quantity}",
         f"{row.x:g}",
         published.shown(row.published, table) + (deviation and f" ± {deviation}"),
         published.shown(row.ours.mean if row.ours else float("nan"), table),

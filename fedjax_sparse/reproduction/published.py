@@ -19,6 +19,7 @@ A file holds tables by name:
     x = [0.9, 0.95]
     y = [75.0, 75.95]
     deviation = [2.8, 3.4]                  # where it is known
+    quantity = "best_test_accuracy"         # where it is not the table's
     setting = { alpha = 0.1 }               # beside that of the table
 """
 
@@ -43,7 +44,15 @@ _OF_TABLE = {
     "tolerance": (int, float),
     "setting": dict,
 }
-_OF_LINE = {"panel": str, "series": str, "x": list, "y": list, "deviation": list, "setting": dict}
+_OF_LINE = {
+    "panel": str,
+    "series": str,
+    "quantity": str,
+    "x": list,
+    "y": list,
+    "deviation": list,
+    "setting": dict,
+}
 _UNITS = {"": 1.0, "%": 100.0}
 
 
@@ -52,6 +61,7 @@ class Line(NamedTuple):
 
     panel: str
     series: str
+    quantity: str
     x: np.ndarray
     y: np.ndarray
     deviation: np.ndarray
@@ -75,6 +85,7 @@ class Beside(NamedTuple):
     Attributes:
         panel: As in the figure.
         series: As in the figure.
+        quantity: The column that answers.
         x: Where both stand.
         published: The number.
         deviation: Over the paper's repetitions; NaN where it is not known.
@@ -86,6 +97,7 @@ class Beside(NamedTuple):
 
     panel: str
     series: str
+    quantity: str
     x: float
     published: float
     deviation: float
@@ -125,7 +137,7 @@ def _table(stated: Mapping[str, Any]) -> Table:
         stated.get("unit", ""),
         stated.get("note", ""),
         stated.get("tolerance", 0) / scale,
-        [_line(line, setting, scale) for line in lines],
+        [_line({"quantity": stated["quantity"]} | line, setting, scale) for line in lines],
     )
 
 
@@ -144,7 +156,9 @@ def _line(stated: Mapping[str, Any], setting: Mapping[str, Any], scale: float) -
     for name in own:
         if name not in run_config.HOMES:
             errors.unknown_name("option in setting", name, run_config.HOMES)
-    return Line(stated.get("panel", ""), stated["series"], x, y / scale, deviation / scale, own)
+    return Line(
+        stated.get("panel", ""), stated["series"], stated["quantity"], x, y / scale, deviation / scale, own
+    )
 
 
 def _check(stated: Any, kinds: Mapping[str, Any], needed: Sequence[str]) -> None:
@@ -162,7 +176,7 @@ def _check(stated: Any, kinds: Mapping[str, Any], needed: Sequence[str]) -> None
 
 def beside(table: Table, points: Sequence[Point], results: Results) -> list[Beside]:
     """Every published number, with ours at the same place if we have one on the same data."""
-    ours = {(p.panel, p.series, _rounded(p.x)): p for p in points if p.quantity == table.quantity}
+    ours = {(p.panel, p.series, p.quantity, _rounded(p.x)): p for p in points}
     rows = []
     for line in table.lines:
         runs = results.by_series(line.panel).get(line.series, [])
@@ -171,8 +185,8 @@ def beside(table: Table, points: Sequence[Point], results: Results) -> list[Besi
             measured_on - {line.setting.get("dataset", *measured_on)} if len(measured_on) == 1 else set()
         )
         for x, y, deviation in zip(line.x, line.y, line.deviation, strict=True):
-            point = ours.get((line.panel, line.series, _rounded(x)))
-            place = (line.panel, line.series, float(x), float(y), float(deviation))
+            point = ours.get((line.panel, line.series, line.quantity, _rounded(x)))
+            place = (line.panel, line.series, line.quantity, float(x), float(y), float(deviation))
             if point is None:
                 rows.append(Beside(*place, None, np.nan, None, "not run at this scale"))
             elif elsewhere:

@@ -51,6 +51,15 @@ def test_ours_stands_beside_theirs_where_we_have_it(tmp_path):
     assert published.differences(table, found) == ["rounds: 20 here, 700 there"]
 
 
+def test_a_line_of_another_quantity_is_answered_by_that_column(tmp_path):
+    found = made.results(made.result("sparse", [0.61], at=0.9))
+    points = charts.picture(found, charts.sweep(found, Quantity("Sparsity"))).points
+    other = [point._replace(quantity="best_test_accuracy", mean=0.7) for point in points]
+    line = '[[accuracy.lines]]\nseries = "sparse"\nquantity = "best_test_accuracy"\nx = [0.9]\ny = [71]\n'
+    *_, last = published.beside(read(tmp_path, TABLE + line), [*other, *points], found)
+    assert (last.quantity, last.difference, last.agrees) == ("best_test_accuracy", pytest.approx(-0.01), True)
+
+
 def test_numbers_on_other_data_are_not_compared(tmp_path):
     found = made.results(made.result("sparse", [0.6], at=0.9, dataset="mnist"))
     points = charts.picture(found, charts.sweep(found, Quantity("Sparsity"))).points
