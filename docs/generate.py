@@ -14,7 +14,7 @@ from mkdocs.structure.files import File, Files
 
 import fedjax_sparse
 from fedjax_sparse.cli import commands
-from fedjax_sparse.config import registry
+from fedjax_sparse.config import bibliography, registry
 from fedjax_sparse.config.entry import Entry
 from fedjax_sparse.config.options import Option, declared_options, type_name
 
@@ -61,9 +61,9 @@ def algorithms() -> Iterator[str]:
     )
     for entry in entries:
         yield from ("", f"## {entry.name}", "", f"{entry.summary[:1].upper()}{entry.summary[1:]}.", "")
-        title, year = registry.paper(entry)
+        paper = bibliography.paper(entry)
         facts = {
-            "Paper": f"{title} ({year})",
+            "Paper": f"{paper.author} {paper.year}, [{paper.title}]({paper.url})",
             "Belongs to": f"{entry.system}, a {entry.role} here",
             "State": entry.state,
             "Up": entry.up,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fedjax_sparse.config import registry
+from fedjax_sparse.config import bibliography, registry
 from fedjax_sparse.costs.networks import NETWORKS
 
 ROOT = Path(__file__).parents[1]
@@ -34,10 +34,13 @@ def test_links_lead_somewhere(document):
 
 
 @pytest.mark.parametrize("entry", registry.algorithms().values(), ids=lambda entry: entry.name)
-def test_the_readme_lists_every_algorithm(entry):
+def test_the_readme_lists_every_algorithm_with_its_paper(entry):
     table = (ROOT / "README.md").read_text().split("<!-- algorithms -->")[1]
     rows = [line for line in table.splitlines() if line.startswith(f"| `{entry.name}`")]
     assert len(rows) == 1
+    paper = bibliography.paper(entry)
+    assert f"| [{paper.author} {paper.year}]({paper.url}) |" in rows[0]
+    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 6
     assert rows[0].endswith(f"| {entry.status} |" if entry.status else "| |")
 
 

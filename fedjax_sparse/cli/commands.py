@@ -19,7 +19,7 @@ from fedjax_sparse import __version__, errors
 from fedjax_sparse.cli import comparing, exporting, flags, listing, partitions, reporting, sweeping
 from fedjax_sparse.cli.common import PROG, arguments, at_the_door, introduced, note, run_sections, value_of
 from fedjax_sparse.cli.flags import Section
-from fedjax_sparse.config import idle, registry, run_config
+from fedjax_sparse.config import bibliography, idle, registry, run_config
 from fedjax_sparse.config.cluster import Cluster
 from fedjax_sparse.config.entry import Entry
 from fedjax_sparse.config.options import declared_options
@@ -249,7 +249,7 @@ def _cite(args: Sequence[str]) -> int:
     entry = registry.entry(name or "")
     if not entry.references:
         note(f"{entry.name} states no references")
-    print(registry.bibtex(entry))
+    print(bibliography.bibtex(entry))
     return 0
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fedjax_sparse import errors, models
-from fedjax_sparse.config import registry
+from fedjax_sparse.config import bibliography, registry
 from fedjax_sparse.costs.networks import NETWORKS
 from fedjax_sparse.data import datasets, partition, synthetic
 from fedjax_sparse.models import spec
@@ -23,13 +23,14 @@ def _algorithm(name: str) -> dict[str, Any]:
         entry = registry.entry(name)
     except errors.UsageError as error:  # of another package, which must not hide all others
         return {"name": name, "description": f"cannot be used: {error}"}
-    title, year = registry.paper(entry)
+    paper = bibliography.paper(entry)
     return {
         "name": name,
         "description": entry.summary + (f" ({entry.status})" if entry.status else ""),
         "system": entry.system,
-        "paper": title,
-        "year": year,
+        "paper": paper.title,
+        "year": paper.year,
+        "url": paper.url,
         "state": entry.state,
         "up": entry.up,
         "down": entry.down,

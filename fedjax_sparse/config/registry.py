@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.resources
 import pkgutil
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -81,27 +79,3 @@ def make_algorithm(name: str, federation: Any, **hyper: Any) -> Any:
         if given not in known:
             errors.unknown_name(f"option of {name}", given, known)
     return load(found)(federation, found.hyperparameters(**hyper))
-
-
-def bibliography() -> dict[str, str]:
-    """Every BibTeX record of `references.bib` by its key."""
-    text = importlib.resources.files("fedjax_sparse").joinpath("references.bib").read_text(encoding="utf-8")
-    records = re.split(r"\n\n(?=@)", text.strip())
-    return {record[record.index("{") + 1 : record.index(",")]: record for record in records}
-
-
-def bibtex(entry: Entry) -> str:
-    """The references of an algorithm, as BibTeX."""
-    records = bibliography()
-    return "\n\n".join(records.get(reference, reference) for reference in entry.references)
-
-
-def paper(entry: Entry) -> tuple[str | None, int | None]:
-    """Title and year of the paper of an algorithm, its first reference; None where that does not state them."""
-    record = bibtex(entry).split("\n\n")[0]
-    title = re.search(r"\btitle\s*=\s*\{(.+?)\},?\s*(?:\n|\}$)", record, re.DOTALL)
-    year = re.search(r"\byear\s*=\s*\{?(\d{4})", record)
-    return (
-        " ".join(re.sub(r"[{}]", "", title[1]).split()) if title else None,
-        int(year[1]) if year else None,
-    )

@@ -277,6 +277,7 @@ def test_the_list_of_algorithms_names_papers_states_and_messages(capsys):
     assert commands.main(["list", "algorithms", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert all(row["paper"] and row["year"] > 1990 for row in rows.values())
+    assert rows["fedavg"]["url"] == "https://arxiv.org/abs/1602.05629"
     assert (
         rows["ef-signsgd"]["paper"] == "Error Feedback Fixes SignSGD and other Gradient Compression Schemes"
     )

@@ -10,7 +10,7 @@ import pytest
 
 from fedjax_sparse import make_algorithm
 from fedjax_sparse.cli.commands import main
-from fedjax_sparse.config import external, registry, run_config
+from fedjax_sparse.config import bibliography, external, registry, run_config
 from fedjax_sparse.config.entry import Entry
 from fedjax_sparse.config.run_config import configure
 from fedjax_sparse.errors import UsageError
@@ -62,7 +62,7 @@ def test_an_entry_is_taken_as_it_is_under_the_name_that_finds_it():
     entry = registry.entry("card_of_mine:ENTRY")
     assert (entry.name, entry.summary, entry.system) == ("card_of_mine:ENTRY", "what it does", "Mine")
     assert registry.load(entry) is example_algorithm.top_k_steps
-    assert registry.bibtex(entry).endswith("@misc{mine2030, title = {Mine}}")
+    assert bibliography.bibtex(entry).endswith("@misc{mine2030, title = {Mine}}")
 
 
 def test_annotations_other_than_the_second_are_not_evaluated():

@@ -6,7 +6,7 @@ import typing
 
 import pytest
 
-from fedjax_sparse.config import registry, run_config
+from fedjax_sparse.config import bibliography, registry, run_config
 from fedjax_sparse.config.cards.fedsparsify import FedSparsifyGlobal
 from fedjax_sparse.config.options import Options, Range, declared_options, option, type_name
 from fedjax_sparse.config.sections import Machine
@@ -81,7 +81,7 @@ def test_every_entry_is_complete(entry):
     assert entry.hyperparameters() == entry.hyperparameters()  # the defaults are allowed
     assert dataclasses.is_dataclass(entry.hyperparameters)
     assert callable(registry.load(entry))
-    assert registry.bibtex(entry).count("@") >= len(entry.references) > 0
+    assert bibliography.bibtex(entry).count("@") >= len(entry.references) > 0
     assert entry.sparse is not None
     assert set(entry.sparse) <= {"server", "upload", "deployed", "personal"}
     assert all((entry.state, entry.up, entry.down))
@@ -106,7 +106,7 @@ def test_overrides_are_options_of_a_run(entry):
 def test_names_are_unique_and_every_reference_is_used():
     tables = [entry.name for card in registry._cards() for entry in card.ENTRIES]
     assert len(tables) == len(set(tables)) == len(ENTRIES)
-    assert {key for entry in ENTRIES for key in entry.references} == set(registry.bibliography())
+    assert {key for entry in ENTRIES for key in entry.references} == set(bibliography.records())
 
 
 def test_an_unknown_algorithm_names_the_nearest():
