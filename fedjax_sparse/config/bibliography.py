@@ -64,9 +64,9 @@ def _field(record: str, name: str) -> str | None:
 
 
 def _plain(tex: str) -> str:
-    """Text without braces and line breaks, and with its accents on the letters."""
+    """Text without braces, backslashes and line breaks, and with its accents on the letters."""
     accented = re.sub(r"\\(['`\"^~v])\{?(\w)\}?", lambda match: match[2] + _ACCENTS[match[1]], tex)
-    return " ".join(unicodedata.normalize("NFC", re.sub(r"[{}]", "", accented)).split())
+    return " ".join(unicodedata.normalize("NFC", re.sub(r"[{}\\]", "", accented)).split())
 
 
 def _surname(author: str) -> str:
