@@ -11,9 +11,10 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(path.name for path in FOLDER.glob("*.py"))
 
 
-def test_all_notebooks_are_here_as_text_and_nothing_else():
+def test_all_notebooks_are_here_as_text_and_what_jupytext_makes_of_them_is_not_kept():
     assert [name[:3] for name in NOTEBOOKS] == ["01_", "02_", "03_", "04_"]
-    assert {path.suffix for path in FOLDER.iterdir() if path.is_file()} == {".py"}
+    assert {path.suffix for path in FOLDER.iterdir() if path.is_file()} - {".ipynb"} == {".py"}
+    assert "*.ipynb" in (FOLDER.parent / ".gitignore").read_text().splitlines()
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
