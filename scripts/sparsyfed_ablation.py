@@ -23,6 +23,7 @@ ALPHAS = {
     "cpu": {"": {}},
     "paper": {f"Dirichlet {a:g}": {"alpha": a} for a in (1000.0, 1.0, 0.1)},
 }
+ROUNDS = {"smoke": {}, "cpu": {}, "paper": {"rounds": 500}}  # 500 or 600 in the authors' ablations
 VARIANTS = {
     "SparsyFed": ("sparsyfed", {}),
     "all activations": ("sparsyfed", {"activation_pruning": False}),
@@ -34,7 +35,7 @@ VARIANTS = {
 
 def cases(scale):
     """SparsyFed and what is left of it without each part, at every sparsity."""
-    options = SETTINGS.options(scale)
+    options = SETTINGS.options(scale) | ROUNDS[scale]
     for panel, here in ALPHAS[scale].items():
         for sparsity in SPARSITIES[scale]:
             for name, (algorithm, own) in VARIANTS.items():

@@ -22,11 +22,12 @@ EXPONENTS = {
     "cpu": [1.0, 1.25, 2.0, 3.0],
     "paper": [1.0, 1.125, 1.25, 1.375, 2.0, 2.25, 2.75, 3.0, 4.0],
 }
+ROUNDS = {"smoke": {}, "cpu": {}, "paper": {"rounds": 500}}  # the authors' of this sweep
 
 
 def cases(scale):
     """SparsyFed at 95 % with each exponent, and dense training across."""
-    options = SETTINGS.options(scale)
+    options = SETTINGS.options(scale) | ROUNDS[scale]
     yield case("dense", "fedavg", options)
     for beta in EXPONENTS[scale]:
         yield case("SparsyFed", "sparsyfed", options, at=beta, beta=beta, sparsity=SPARSITY)

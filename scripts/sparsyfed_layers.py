@@ -38,7 +38,13 @@ def picture(results):
     return charts.picture(results, panels)
 
 
-REPRODUCTION = Reproduction("sparsyfed_layers", "SparsyFed: density of each layer by round", cases, picture)
+REPRODUCTION = Reproduction(
+    "sparsyfed_layers",
+    "SparsyFed: density of each layer by round",
+    cases,
+    picture,
+    published=(FILES / "published/sparsyfed.toml", "layers"),
+)
 
 if __name__ == "__main__":
     sys.exit(reproducing.main(REPRODUCTION, about=__doc__))

@@ -6,6 +6,8 @@ python scripts/sparsyfed_masks.py --scale smoke --out runs/smoke
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from fedjax_sparse.cli import reproducing
 from fedjax_sparse.reproduction import charts
 from fedjax_sparse.reproduction.cases import Settings, case
@@ -45,15 +47,28 @@ def settled(result):
     return float("nan") if rounds is None else overlaps.agreement(rounds, after=SETTLED)
 
 
+def of_clients(result):
+    """Round -> mean agreement of the masks that two clients sent, for the rounds of which there are maps."""
+    for one in overlaps.between_clients(result.run):
+        apart = one.iou[~np.eye(len(one.iou), dtype=bool)]
+        yield float(one.title.removeprefix("clients, round ")), float(np.mean(apart))
+
+
 def picture(results):
-    """Maps of rounds, then of clients; the agreement of late masks is a number without a line."""
+    """Maps of rounds, then of clients; mean agreements, of late masks and of clients', are numbers without a line."""
     drawn = charts.mask_overlaps(results)
     late = [
         Point(one.case.panel, one.case.series, "late_mask_iou", SETTLED, value, value, value, 1)
         for one in results.found
         for value in [settled(one)]
     ]
-    return drawn._replace(points=[*late, *drawn.points])
+    between = [
+        Point(one.case.panel, one.case.series, "client_mask_iou", at, value, value, value, 1)
+        for one in results.found
+        for at, value in of_clients(one)
+        if np.isfinite(value)
+    ]
+    return drawn._replace(points=[*late, *between, *drawn.points])
 
 
 def judge(results):
