@@ -54,6 +54,6 @@ writes NAME.png, NAME.pdf and NAME.csv, and ends with the verdict; with `--no-ru
 * **Published numbers** lie in `experiments/published/PAPER.toml`, each with its source and setting; `published` says
   how a table looks. They are matched by panel, series and x. On other data than ours they are shown and not compared;
   in what else the settings differ is said by itself.
-* **Verdicts** are computed from `Results.scores` and `Results.difference`, over seeds; None means that runs are
-  missing.
+* **Verdicts** are computed from `Results.scores` and `Results.difference`, over seeds. A figure of which a run is
+  missing is drawn, and not judged: `judge` finds a result at every place.
 """

@@ -25,10 +25,10 @@ def write(reports: Sequence[Report], failures: Sequence[str], file: Path) -> Pat
 
 
 def _claims(reports: Sequence[Report]) -> Iterator[str]:
-    judged = [report for report in reports if report.verdict]
-    if judged:
+    claiming = [report for report in reports if report.reproduction.judge]
+    if claiming:
         yield "<h2>Claims</h2><ul>"
-        for report in judged:
+        for report in claiming:
             name, title = report.reproduction.name, escape(report.reproduction.title)
             yield f'<li><a href="#{name}">{title}</a>: {escape(report.last_line)}.</li>'
         yield "</ul>"

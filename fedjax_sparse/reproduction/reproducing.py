@@ -73,7 +73,7 @@ class Report(NamedTuple):
     Attributes:
         reproduction: Which.
         scale: Which.
-        verdict: On its claim; None where there is none.
+        verdict: On its claim; None where there is none, or where runs are missing.
         rows: The published numbers with ours.
         settings: In what our runs are set otherwise than the published ones.
         table: The published numbers by themselves; None where there are none.
@@ -93,11 +93,14 @@ class Report(NamedTuple):
     @property
     def last_line(self) -> str:
         """The claim, whether it holds here, at which scale, and by how much."""
-        if self.verdict is None:
+        if self.reproduction.judge is None:
             return f"{self.reproduction.title}: no claim to judge, at scale {self.scale}"
+        claim = f'claim "{self.reproduction.claim}"'
+        if self.verdict is None:
+            return f"{claim} is not judged here at scale {self.scale}: {len(self.missing)} runs are missing"
         said = {True: "holds", False: "does not hold", None: "cannot be judged"}[self.verdict.holds]
         caution = " (a check of the programs, no evidence)" if self.scale == "smoke" else ""
-        return f'claim "{self.reproduction.claim}" {said} here at scale {self.scale}{caution}: {self.verdict.measured}'
+        return f"{claim} {said} here at scale {self.scale}{caution}: {self.verdict.measured}"
 
 
 def report(reproduction: Reproduction, scale: Scale, results: Results, out: Path) -> Report:
@@ -125,7 +128,7 @@ def report(reproduction: Reproduction, scale: Scale, results: Results, out: Path
     return Report(
         reproduction,
         scale,
-        _judged(reproduction.judge, results) if reproduction.judge else None,
+        judged(reproduction, results),
         rows,
         published.differences(table, results) if table else [],
         table,
@@ -134,13 +137,9 @@ def report(reproduction: Reproduction, scale: Scale, results: Results, out: Path
     )
 
 
-def _judged(judge: Callable[[Results], Verdict], results: Results) -> Verdict:
-    """The verdict; where runs are missing, which make differences NaN, a claim is not said to fail."""
-    verdict = judge(results)
-    if not results.missing:
-        return verdict
-    holds = verdict.holds or None
-    return Verdict(holds, f"{verdict.measured}; {len(results.missing)} runs are missing")
+def judged(reproduction: Reproduction, results: Results) -> Verdict | None:
+    """The verdict on its claim; None where there is none, or where runs are missing: a rival may be among them."""
+    return reproduction.judge(results) if reproduction.judge and not results.missing else None
 
 
 def _write(picture: Picture, rows: Sequence[Beside], file: Path) -> None:

@@ -31,7 +31,7 @@ def report(tmp_path_factory):
         (folder / "paper.toml", "accuracy"),
     )
     found = made.results(made.result("dense", [0.5, 0.5]), made.result("sparse", [0.61, 0.65], at=0.9))
-    return reproducing.report(one, "cpu", found, folder)
+    return reproducing.report(one, "cpu", found._replace(missing=[]), folder)
 
 
 def test_figure_and_numbers_are_written_with_the_published_ones_beside(report):
@@ -49,37 +49,39 @@ def test_figure_and_numbers_are_written_with_the_published_ones_beside(report):
 def test_the_last_line_says_whether_the_claim_holds_where_and_by_how_much(report):
     assert (
         report.last_line
-        == 'claim "sparse is best" holds here at scale cpu: it is 13.0 ± 25.4 points above dense; 1 runs are missing'
+        == 'claim "sparse is best" holds here at scale cpu: it is 13.0 ± 25.4 points above dense'
     )
-    smoke = report._replace(scale="smoke", verdict=Verdict(None, "runs are missing"))
+    smoke = report._replace(scale="smoke", verdict=Verdict(None, "nothing could be compared"))
     assert "cannot be judged here at scale smoke (a check of the programs, no evidence)" in smoke.last_line
-    assert "no claim to judge" in report._replace(verdict=None).last_line
+    unclaimed = report.reproduction._replace(judge=None)
+    assert "no claim to judge" in report._replace(reproduction=unclaimed, verdict=None).last_line
 
 
 def test_the_page_shows_what_agrees_what_does_not_and_why(report, tmp_path):
-    text = page.write([report], ["other: no data"], tmp_path / "index.html").read_text()
+    part = report._replace(missing=["another: nothing was recorded"], verdict=None)
+    text = page.write([part], ["other: no data"], tmp_path / "index.html").read_text()
     for words in (
         "Paper &lt;1&gt;, figure 2",
         'src="figure.png"',
         "0 numbers agree, within 2 points or two deviations; 1 differ; 2 are not compared",
         "Not the same: rounds: 20 here, 700 there",
         "not run at this scale",
+        "claim &quot;sparse is best&quot; is not judged here at scale cpu: 1 runs are missing.",
         "another: nothing was recorded",
         "other: no data",
     ):
         assert words in text, words
 
 
-def test_a_claim_does_not_fail_for_want_of_runs(report, tmp_path):
+def test_a_claim_is_not_judged_for_want_of_runs(report, tmp_path):
     found = made.results(made.result("sparse", [0.6], at=0.9))
-    one = report.reproduction._replace(judge=lambda results: Verdict(False, "it is nan points below"))
-    assert reproducing.report(one, "cpu", found, tmp_path).verdict == (
-        None,
-        "it is nan points below; 1 runs are missing",
-    )
-    assert reproducing.report(one, "cpu", found._replace(missing=[]), tmp_path).verdict == Verdict(
-        False, "it is nan points below"
-    )
+
+    def judge(results):
+        return Verdict(True, f"{results.difference('sparse', 'dense', at=0.9).mean}")
+
+    one = report.reproduction._replace(judge=judge)
+    assert reproducing.report(one, "cpu", found, tmp_path).verdict is None
+    assert reproducing.report(one, "cpu", found._replace(missing=[]), tmp_path).verdict == (True, "nan")
 
 
 def test_where_nothing_was_recorded_there_is_no_figure(report, tmp_path):

@@ -11,7 +11,8 @@ from fedjax_sparse.cli import reproducing
 from fedjax_sparse.config import comparison
 from fedjax_sparse.experiments import resuming, runs
 from fedjax_sparse.reproduction import cases, convex, published
-from fedjax_sparse.reproduction.cases import SCALES, Case, Result, Results
+from fedjax_sparse.reproduction import reproducing as judging
+from fedjax_sparse.reproduction.cases import SCALES, Case, Result, Results, Scale
 from fedjax_sparse.results import overlaps
 from fedjax_sparse.results.comparison_table import Outcome
 from fedjax_sparse.results.figures import QUANTITIES
@@ -19,6 +20,7 @@ from fedjax_sparse.results.overlaps import HeatMap
 from fedjax_sparse.results.reading import Run
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+MASKS = np.full((2, 2), 0.5)  # how far those of two rounds agree
 
 
 ALL = {one.name: one for one in runpy.run_path(str(SCRIPTS / "reproduce.py"))["reproductions"]()}
@@ -42,25 +44,25 @@ def made_up(one: Case, columns: Sequence[str]) -> Result:
     return Result(one, Outcome(comparison.Case(one.folder, None, one.config), run, seeds, []))
 
 
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize(
-    "name", sorted({*ALL} - {"sparsyfed_masks"})
-)  # that one draws files of masks, see below
-def test_a_figure_is_drawn_and_judged_from_what_runs_record_at_every_scale(name, scale, monkeypatch):
+def recorded(name: str, scale: Scale, monkeypatch) -> Results:
+    """Of each run of a figure what a run records, and what is read of files in place of them."""
     monkeypatch.setattr(convex, "minimum", lambda config: 0.0)
+    monkeypatch.setattr(overlaps, "between_rounds", lambda run: HeatMap("server", "Round", [1, 9], MASKS, 1))
+    monkeypatch.setattr(overlaps, "between_clients", lambda run: [])
     script = ALL[name].picture.__globals__
     if "deployed" in script:  # of models, which made-up runs do not have
         monkeypatch.setitem(script, "deployed", lambda folder: {seed: {} for seed in range(2)})
     if "final_weights" in script:
         weights = np.random.default_rng(0).normal(size=(2, 500))
         monkeypatch.setitem(script, "final_weights", lambda folder: weights)
-    found = Results(
-        [
-            made_up(one, [*QUANTITIES, "density/Dense_0/kernel", "objective", "server_density"])
-            for one in ALL[name].cases(scale)
-        ],
-        [],
-    )
+    columns = [*QUANTITIES, "density/Dense_0/kernel", "objective", "server_density"]
+    return Results([made_up(one, columns) for one in ALL[name].cases(scale)], [])
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", sorted({*ALL} - {"sparsyfed_masks"}))  # that one draws masks, see below
+def test_a_figure_is_drawn_and_judged_from_what_runs_record_at_every_scale(name, scale, monkeypatch):
+    found = recorded(name, scale, monkeypatch)
     picture = ALL[name].picture(found)
     assert {point.seeds for point in picture.points} == {2}
     assert {point.series for point in picture.points} == {result.case.series for result in found.found}
@@ -72,6 +74,20 @@ def test_a_figure_is_drawn_and_judged_from_what_runs_record_at_every_scale(name,
         assert "nan" not in verdict.measured
     if ALL[name].published:
         assert len(published.beside(published.read(*ALL[name].published), picture.points, found)) > 0
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_figure_of_which_any_series_is_missing_is_drawn_and_not_judged(name, monkeypatch):
+    found = recorded(name, "cpu", monkeypatch).found
+    sweep = any(result.case.at is not None for result in found)
+    for series in {result.case.series for result in found}:
+        rest = [result for result in found if result.case.series != series]
+        left = Results(rest, [f"{series}: nothing was recorded"])
+        assert judging.judged(ALL[name], left) is None
+        if not sweep or any(
+            result.case.at is not None for result in rest
+        ):  # else that is said in place of a figure
+            assert series not in {point.series for point in ALL[name].picture(left).points}
 
 
 @pytest.mark.parametrize("name", [name for name, one in ALL.items() if one.published])
