@@ -1,4 +1,4 @@
-"""The program of a run: gather, round, scatter, many rounds to a dispatch. The only file that calls `jit`."""
+"""The program of a run: gather, round, scatter, many rounds to a dispatch. The only `jit` of a run."""
 
 import functools
 from collections.abc import Callable
