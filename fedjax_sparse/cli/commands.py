@@ -19,10 +19,11 @@ from fedjax_sparse import __version__, errors
 from fedjax_sparse.cli import comparing, exporting, flags, listing, partitions, reporting, sweeping
 from fedjax_sparse.cli.common import PROG, arguments, at_the_door, introduced, note, run_sections, value_of
 from fedjax_sparse.cli.flags import Section
-from fedjax_sparse.config import bibliography, idle, registry, run_config
+from fedjax_sparse.config import bibliography, comparison, idle, registry, run_config
 from fedjax_sparse.config.cluster import Cluster
 from fedjax_sparse.config.entry import Entry
 from fedjax_sparse.config.options import declared_options
+from fedjax_sparse.records import run_folder
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -184,9 +185,11 @@ def _resume(args: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class PlotArguments:
-    """Draws figures from the records of one or more runs."""
+    """Draws figures from the records of one or more runs, or of a comparison."""
 
-    runs: Annotated[tuple[str, ...], Positional, arg(metavar="RUN...", help="folders of runs")]
+    runs: Annotated[
+        tuple[str, ...], Positional, arg(metavar="RUN...", help="folders of runs, or that of a comparison")
+    ]
     out: Annotated[
         str,
         arg(
@@ -200,10 +203,12 @@ def _plot(args: Sequence[str]) -> int:
     given = arguments(PlotArguments, "plot", args)
     if not given.runs:
         raise errors.UsageError(f"name at least one run folder: {COMMANDS['plot'].usage}")
-    from fedjax_sparse.results import figures, naming
+    from fedjax_sparse.results import comparison_figures, figures, naming
 
     folders = [Path(run) for run in given.runs]
-    for file in figures.plot(folders, Path(given.out) if given.out else naming.figures_folder(folders)):
+    out = Path(given.out) if given.out else naming.figures_folder(folders)
+    of_comparison = len(folders) == 1 and (folders[0] / comparison.FILE).is_file()
+    for file in comparison_figures.plot(folders[0], out) if of_comparison else figures.plot(folders, out):
         print(file)
     return 0
 
@@ -236,21 +241,28 @@ def _list(args: Sequence[str]) -> int:
 class CiteArguments:
     """Prints the BibTeX of what was run."""
 
-    run: Annotated[str, Positional, arg(metavar="RUN", help="folder of a run")]
+    run: Annotated[str, Positional, arg(metavar="RUN", help="folder of a run, or of a comparison")]
 
 
 def _cite(args: Sequence[str]) -> int:
     folder = Path(arguments(CiteArguments, "cite", args).run)
-    found = [folder / "config.toml", *sorted(folder.glob("seed_*/config.toml"))]
+    of_comparison = (folder / comparison.FILE).is_file()
+    names = comparison.read(folder).algorithms if of_comparison else [_algorithm_of(folder)]
+    entries = [*map(registry.entry, names)]
+    for entry in entries:
+        if not entry.references:
+            note(f"{entry.name} states no references")
+    print(bibliography.bibtex(*entries))
+    return 0
+
+
+def _algorithm_of(folder: Path) -> str:
+    """What was run there, by name; a run of several seeds that is not there as a whole, has them."""
+    found = [folder / run_folder.CONFIG, *sorted(folder.glob(f"seed_*/{run_folder.CONFIG}"))]
     file = next((path for path in found if path.is_file()), None)
     if file is None:
-        raise errors.UsageError(f"{folder} is not a run folder: it holds no config.toml")
-    name, _ = run_config.algorithm_of(run_config.read(file))
-    entry = registry.entry(name or "")
-    if not entry.references:
-        note(f"{entry.name} states no references")
-    print(bibliography.bibtex(entry))
-    return 0
+        raise run_folder.no_run(folder, f"it holds no {run_folder.CONFIG}")
+    return run_config.algorithm_of(run_config.read(file))[0] or ""
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,11 @@ def records() -> dict[str, str]:
     return {record[record.index("{") + 1 : record.index(",")]: record for record in found}
 
 
-def bibtex(entry: Entry) -> str:
-    """The references of an algorithm, as BibTeX."""
+def bibtex(*entries: Entry) -> str:
+    """The references of algorithms, each once, as BibTeX."""
     known = records()
-    return "\n\n".join(known.get(reference, reference) for reference in entry.references)
+    references = dict.fromkeys(reference for entry in entries for reference in entry.references)
+    return "\n\n".join(known.get(reference, reference) for reference in references)
 
 
 def paper(entry: Entry) -> Paper:

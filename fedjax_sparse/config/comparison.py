@@ -20,10 +20,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from fedjax_sparse import errors
-from fedjax_sparse.config import registry, several
+from fedjax_sparse.config import registry, run_config, several
 from fedjax_sparse.config.options import (
     AT_LEAST_ONE,
     SPARSITY,
@@ -141,6 +142,15 @@ class Comparison(Several):
         except errors.UsageError as error:
             raise errors.UsageError(f"{name}: {error}") from None
         return Case(name, sparsity, config)
+
+
+def read(folder: Path) -> Comparison:
+    """The comparison whose folder this is.
+
+    Raises:
+        UsageError: Its file cannot be read, or is none of a comparison.
+    """
+    return Comparison(**values_of(run_config.read(folder / FILE)))
 
 
 def to_toml_dict(comparison: Comparison) -> dict[str, Any]:

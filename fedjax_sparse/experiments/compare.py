@@ -12,7 +12,6 @@ import jax
 import tomli_w
 
 from fedjax_sparse.config import comparison as comparisons
-from fedjax_sparse.config import run_config
 from fedjax_sparse.config.comparison import FILE, Case, Comparison
 from fedjax_sparse.costs.units import human_bytes
 from fedjax_sparse.errors import RunError, UsageError
@@ -70,7 +69,7 @@ def _check_same(cases: Sequence[Case], here: Path) -> None:
     """Refuses to mix two comparisons; reference, target and the rounds of means change the table alone."""
     if not (here / FILE).is_file() or not any(here.glob(f"*/{MANIFEST}")):
         return
-    earlier = comparisons.Comparison(**comparisons.values_of(run_config.read(here / FILE))).cases()
+    earlier = comparisons.read(here).cases()
     if [*earlier] == [*cases]:
         return
     before, now = ({case.name: case for case in some} for some in (earlier, cases))

@@ -49,6 +49,8 @@ CHECKPOINTS = "checkpoints"
 
 DISTRIBUTIONS = ("fedjax-sparse", "jax", "jaxlib", "flax", "optax", "numpy")
 
+NAMED = 12  # runs in a line, at most
+
 Row = Mapping[str, Any]
 Sink = Callable[[Row], None]
 
@@ -193,6 +195,8 @@ def open_run(out: Path) -> tuple[dict[str, Any], list[RunFolder]]:
     Raises:
         UsageError: The configuration, the manifest or the folder of a seed is missing or cannot be read.
     """
+    if runs_in(out):
+        raise no_run(out, f"it has no {CONFIG}")
     config = read_toml(out / CONFIG)
     seeds = RunFolder(out).manifest().get("seeds")
     if not seeds or not isinstance(seeds, list) or any(type(seed) is not int for seed in seeds):
@@ -202,6 +206,20 @@ def open_run(out: Path) -> tuple[dict[str, Any], list[RunFolder]]:
         if not (folder.path / METRICS).is_file():
             raise UsageError(f"run folder {out} is not complete: {folder.path / METRICS} is missing")
     return config, folders
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The runs whose folders lie in one that is no run's, such as those of a comparison."""
+    inside = [] if (folder / MANIFEST).is_file() else folder.glob(f"*/{MANIFEST}")
+    return sorted(manifest.parent for manifest in inside)
+
+
+def no_run(folder: Path, why: str) -> UsageError:
+    """What is said of a folder that is no run's; if runs lie in it, these are named."""
+    inside = [str(run) for run in runs_in(folder)]
+    more = f", and {len(inside) - NAMED} more" if len(inside) > NAMED else ""
+    named = f"; name one of the runs in it: {', '.join(inside[:NAMED])}{more}" if inside else ""
+    return UsageError(f"{folder} is not a run folder: {why}{named}")
 
 
 def has_ended(out: Path) -> bool:

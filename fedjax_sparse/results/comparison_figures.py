@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_sparse.results import drawing, figures, naming, tables
+from fedjax_sparse.results import comparison_table, drawing, figures, naming, tables
 from fedjax_sparse.results.comparison_table import Outcome, score_of
 from fedjax_sparse.results.drawing import Curve, Panel, Quantity
 from fedjax_sparse.results.figures import QUANTITIES
@@ -22,13 +22,41 @@ CURVES = (
 SPARSITY = Quantity("Sparsity", "%")
 
 
-def draw(outcomes: Sequence[Outcome], out: Path, last: int) -> list[Path]:
+def plot(folder: Path, out: Path) -> list[Path]:
+    """Draws all figures of a comparison that is on disk, prints its table, and returns the files written to `out`.
+
+    Args:
+        folder: Of the comparison.
+        out: Created if need be.
+
+    Raises:
+        UsageError: None of its runs has recorded anything, they cannot be drawn together, or `out` not written.
+        RunError: A run's records are damaged.
+    """
+    comparison, outcomes = comparison_table.read_all(folder)
+    files = draw(outcomes, out, comparison.last, drawing.KINDS, [*figures.FIGURES])
+    with figures.written(out):
+        files += figures.parts([outcome.run for outcome in outcomes if outcome.run], out)
+    rows = comparison_table.rows(outcomes, comparison)
+    print(comparison_table.markdown(rows, comparison, score_of(outcomes)), end="")
+    return files
+
+
+def draw(
+    outcomes: Sequence[Outcome],
+    out: Path,
+    last: int,
+    kinds: Sequence[str] = ("png",),
+    names: Sequence[str] = CURVES,
+) -> list[Path]:
     """Draws the curves of each sparsity, with the runs that have none, and the mean of the last rounds by sparsity.
 
     Args:
         outcomes: Of all runs; those that recorded nothing are left out.
         out: Created if need be. With several sparsities the curves of each are in a folder of their own there.
         last: The mean is over the recorded rounds among the last so many.
+        kinds: Of the files, of `drawing.KINDS`; that by sparsity has all.
+        names: Of the curves, of `figures.FIGURES`.
 
     Returns:
         The files.
@@ -40,15 +68,15 @@ def draw(outcomes: Sequence[Outcome], out: Path, last: int) -> list[Path]:
     runs = [outcome.run for outcome in recorded if outcome.run]
     sparsities = sorted({o.case.sparsity for o in recorded if o.case.sparsity is not None})
     if len(sparsities) < 2:
-        return figures.draw(runs, out, ["png"], CURVES)
+        return figures.draw(runs, out, kinds, names)
     files = []
     for sparsity in sparsities:
         folder = out / f"sparsity-{sparsity}"
         with figures.written(folder):
             together = [o.run for o in recorded if o.run and o.case.sparsity in (None, sparsity)]
-            files += figures.curves(together, folder, ["png"], CURVES)
+            files += figures.curves(together, folder, kinds, names)
     with figures.written(out):
-        return [*files, *_by_sparsity(recorded, sparsities, out, last), *figures.holdings(runs, out, ["png"])]
+        return [*files, *_by_sparsity(recorded, sparsities, out, last), *figures.holdings(runs, out, kinds)]
 
 
 def _by_sparsity(

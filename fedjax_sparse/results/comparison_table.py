@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from fedjax_sparse.config import comparison as comparisons
-from fedjax_sparse.config import run_config
 from fedjax_sparse.config.comparison import Case, Comparison
 from fedjax_sparse.config.options import declared_options
 from fedjax_sparse.config.sections import Cohorts, Partition
 from fedjax_sparse.costs import units
+from fedjax_sparse.errors import UsageError
 from fedjax_sparse.records import run_folder
 from fedjax_sparse.records.run_folder import MANIFEST
 from fedjax_sparse.results import reading, tables
@@ -121,11 +121,14 @@ def read_all(folder: Path) -> tuple[Comparison, list[Outcome]]:
     """A comparison that is on disk, and what has come of each of its runs.
 
     Raises:
-        UsageError: The folder holds no comparison.
+        UsageError: The folder holds no comparison, or none of its runs has recorded anything.
         RunError: A run's records are damaged.
     """
-    comparison = Comparison(**comparisons.values_of(run_config.read(folder / comparisons.FILE)))
-    return comparison, [read(case, folder / case.name) for case in comparison.cases()]
+    comparison = comparisons.read(folder)
+    outcomes = [read(case, folder / case.name) for case in comparison.cases()]
+    if not any(outcome.run for outcome in outcomes):
+        raise UsageError(f"{folder}: no run has recorded anything yet")
+    return comparison, outcomes
 
 
 def score_of(outcomes: Sequence[Outcome]) -> str:

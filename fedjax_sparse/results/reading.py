@@ -10,7 +10,7 @@ import numpy as np
 
 from fedjax_sparse.config import run_config
 from fedjax_sparse.errors import UsageError
-from fedjax_sparse.records.run_folder import CLIENTS, CONFIG, METRICS, RunFolder
+from fedjax_sparse.records.run_folder import CLIENTS, CONFIG, METRICS, RunFolder, no_run
 
 # Every row of a run has them all; accuracy stands in all or in none: only where there are classes.
 ACCURACY = "global_test_accuracy"
@@ -66,9 +66,7 @@ def read(folder: Path) -> Run:
         raise UsageError(f"no run folder {folder}")
     parts = seed_folders(folder)
     if not parts:
-        raise UsageError(
-            f"{folder} is not a run folder: it has no {METRICS} and no seed_<s> folder that has one"
-        )
+        raise no_run(folder, f"it has no {METRICS} and no seed_<s> folder that has one")
     seeds = [_columns(part / METRICS, rows) for part in parts if (rows := RunFolder(part).rows())]
     if not seeds:
         raise UsageError(f"{folder}: no metrics yet")

@@ -48,8 +48,6 @@ def write(folders: Sequence[Path], file: Path) -> Path:
     if len(folders) == 1 and (folders[0] / FILE).is_file():
         comparison, outcomes = comparison_table.read_all(folders[0])
         runs = [outcome.run for outcome in outcomes if outcome.run]
-        if not runs:
-            raise UsageError(f"{folders[0]}: no run has recorded anything yet")
         title = f"Comparison of {len(outcomes)} runs"
         results = [*_comparison(outcomes, comparison), *_pictures(runs, outcomes, comparison.last)]
     else:

@@ -3,10 +3,14 @@
 import csv
 from pathlib import Path
 
+import tomli_w
+
+from fedjax_sparse.cli.commands import main
+from fedjax_sparse.config import comparison as comparisons
 from fedjax_sparse.config import run_config
 from fedjax_sparse.config.comparison import Case, Comparison
 from fedjax_sparse.records import run_folder
-from fedjax_sparse.results import comparison_figures
+from fedjax_sparse.results import comparison_figures, figures
 from fedjax_sparse.results import comparison_table as results
 from fedjax_sparse.results.reading import ACCURACY, KEYS, SECONDS
 
@@ -46,6 +50,36 @@ def outcomes_in(folder: Path) -> list[results.Outcome]:
     record(sparse, folder / sparse.name, [[0.1, 0.5, 0.6], [0.1, 0.2, 0.3]], "diverged in round 3")
     failures = {every.name: "RuntimeError: no such layer | at all"}
     return [results.read(case, folder / case.name, failures.get(case.name)) for case in COMPARISON.cases()]
+
+
+def comparison_in(folder: Path) -> Path:
+    outcomes_in(folder)
+    (folder / comparisons.FILE).write_text(tomli_w.dumps(comparisons.to_toml_dict(COMPARISON)))
+    return folder
+
+
+def test_plot_takes_a_comparison(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(figures, "FIGURES", {"accuracy_by_round": figures.FIGURES["accuracy_by_round"]})
+    assert main(["plot", str(comparison_in(tmp_path))]) == 0
+    table, files = capsys.readouterr().out.split("interval; ")
+    assert table.startswith("| algorithm | sparsity |")
+    for name in ("sparsity-0.9/accuracy_by_round.pdf", "accuracy_by_sparsity.png", "costs.csv"):
+        assert str(tmp_path / "figures" / name) in files
+
+
+def test_cite_takes_a_comparison(tmp_path, capsys):
+    assert main(["cite", str(comparison_in(tmp_path))]) == 0
+    printed = capsys.readouterr().out
+    for key in ("mcmahan2017fedavg", "stripelis2022fedsparsify", "mishchenko2022proxskip"):
+        assert printed.count(f"{{{key},") == 1
+
+
+def test_what_takes_one_run_names_those_of_a_comparison(tmp_path, capsys):
+    here = comparison_in(tmp_path)
+    names = ", ".join(str(here / case.name) for case in COMPARISON.cases()[:3])
+    for line in (["export", str(here), "--format", "sparse"], ["plot", str(here), str(here / "fedavg")]):
+        assert main(line) == 2
+        assert f"name one of the runs in it: {names}" in capsys.readouterr().err
 
 
 def test_the_numbers_of_the_table(tmp_path):
