@@ -80,7 +80,7 @@ def _table(runs: Sequence[Run]) -> Iterator[str]:
     header, *rows = zip(*tables.columns(tables.summaries(runs)), strict=True)
     yield "<h2>Results</h2>"
     yield from html.table(header, rows)
-    yield "<p>Means over seeds ± their standard deviation; the best score was chosen on the test set.</p>"
+    yield f"<p>{tables.SPREAD}; the best score was chosen on the test set.</p>"
 
 
 def _comparison(

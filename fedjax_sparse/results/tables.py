@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from fedjax_sparse.costs.units import human_time
 from fedjax_sparse.results import naming
 from fedjax_sparse.results.reading import ACCURACY, CLIENT_ACCURACY, LOSS, Run
 from fedjax_sparse.results.statistics import Estimate
+
+SPREAD = "Means over seeds ± their standard deviation"  # a comparison's table has intervals
 
 
 class Summary(NamedTuple):
@@ -100,7 +103,7 @@ def late_mean(seed: Mapping[str, np.ndarray], key: str, rounds: int = 10) -> flo
 
 
 def format_table(lines: Sequence[Summary], width: int | None = None) -> str:
-    """The table as text: means over seeds, and standard deviations of the scores.
+    """The table as text: means over seeds and standard deviations of the scores, which a line below it says.
 
     Args:
         lines: A line for each run.
@@ -113,7 +116,8 @@ def format_table(lines: Sequence[Summary], width: int | None = None) -> str:
     else:
         longest = max(map(len, header))
         table = [f"{name:{longest}} {cell}" for row in rows for name, cell in zip(header, row, strict=True)]
-    return "\n".join(table)
+    said = f"{SPREAD}." if any(line.seeds > 1 for line in lines) else ""
+    return "\n".join([*table, *textwrap.wrap(said, width or len(SPREAD) + 1)])
 
 
 def terminal_width() -> int | None:

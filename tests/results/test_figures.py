@@ -118,7 +118,9 @@ def test_table(drawn, capsys):
         float(one["score_last10_mean"]), np.mean([0.1 + 0.01 * t for t in range(11, 21)])
     )
     print(tables.format_table([tables.summarize(reading.read(folder), folder.name) for folder in folders]))
-    assert [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()] == ["run", "three", "one"]
+    *printed, said = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in printed] == ["run", "three", "one"]
+    assert said == f"{tables.SPREAD}."
 
 
 @pytest.mark.filterwarnings("ignore:.*its last line is half written")
