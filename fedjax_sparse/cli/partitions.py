@@ -15,7 +15,7 @@ from fedjax_sparse.config.sections import Data, Partition
 ABOUT = "Draws which client would hold what, without a run: the flags are those of run."
 # Of the data, what decides who holds what.
 OF_DATA = ("dataset", "label_column", "owner_column", "data_dir", "cache_dir", "task", "train_examples")
-OUT = Option("out", str, "", "folder of the figure; by default one here, named after both", None, None)
+OUT = Option("out", str, "", "folder of the figure; by default one here, named after all of this", None, None)
 
 
 def partition(args: Sequence[str]) -> int:

@@ -17,6 +17,16 @@ def test_the_figure_shows_what_each_client_would_hold(tmp_path, capsys):
     assert all(sum(int(row[f"class_{k}"]) > 0 for k in range(10)) <= 4 for row in rows)
 
 
+def test_other_partitions_go_into_other_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for flags in (["--alpha", "1"], ["--clients", "7", "--partition-seed", "1"]):
+        assert main(["partition", "--partition", "dirichlet", *flags]) == 0
+    assert {folder.name for folder in tmp_path.iterdir()} == {
+        "partition-digits-dirichlet-1.0-20-clients-seed-0",
+        "partition-digits-dirichlet-0.3-7-clients-seed-1",
+    }
+
+
 def test_what_cannot_be_dealt_is_refused_in_one_line(tmp_path, capsys):
     assert main(["partition", "--partition", "dirichle"]) == 2
     assert "unknown --partition 'dirichle'; did you mean 'dirichlet'?" in capsys.readouterr().err
