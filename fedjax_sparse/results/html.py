@@ -21,11 +21,9 @@ td.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-num
 .figures { display: flex; flex-wrap: wrap; gap: 1rem 2rem; align-items: end; }
 figure { margin: 0; max-width: 100%; }
 figcaption { font-size: 0.9rem; color: #444; }
-@media (max-width: 40rem) { .wide img { max-width: none; } }
 @media print { .wide { overflow: visible; } h2 { break-after: avoid; } figure { break-inside: avoid; } }
 """
 
-NARROW = 720  # pixels; on a phone, what is wider scrolls, and the rest shrinks to its screen
 NUMBER = re.compile(r"[+−-]?\d[\d,]*(\.\d+)?( ± \d+(\.\d+)?)?( [^\d\s]{1,3})?")
 
 
@@ -66,11 +64,10 @@ def pictures(captioned: Iterable[tuple[bytes, str]]) -> Iterator[str]:
 
 
 def picture(png: bytes, source: str, alt: str, caption: str = "") -> str:
-    """A PNG that is found at its source; half of its width is shown, so that lines stay sharp on dense screens."""
+    """A PNG that is found at its source, at half its width, so that dense screens show it sharp, or at the screen's."""
     width = int.from_bytes(png[16:20], "big") // 2  # a PNG states it there
-    scrolls = ' class="wide"' if width > NARROW else ""
     image = f'<img width="{width}" src="{escape(source)}" alt="{escape(alt)}" loading="lazy">'
-    return f"<figure{scrolls}>{image}{caption}</figure>"
+    return f"<figure>{image}{caption}</figure>"
 
 
 def _cell(text: str) -> str:

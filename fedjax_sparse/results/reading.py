@@ -71,7 +71,8 @@ def read(folder: Path) -> Run:
     if not seeds:
         raise UsageError(f"{folder}: no metrics yet")
     clients = parts[0] / CLIENTS
-    table = run_config.read(parts[0] / CONFIG)
+    whole = folder if (folder / CONFIG).is_file() else parts[0]  # a seed's own states one seed
+    table = run_config.read(whole / CONFIG)
     algorithm, of_algorithm = run_config.algorithm_of(table)
     return Run(
         folder,

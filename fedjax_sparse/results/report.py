@@ -35,6 +35,7 @@ CAPTIONS = {
     "masks": "How far masks agree",
     "clients": "Who holds what",
 }
+OF_THE_FOLDER = ("out", "figures")  # options that decide nothing in a run
 OF_ONE_RUN = ("layers", "masks")  # where there are several runs, their files are numbered as these are
 
 
@@ -176,19 +177,32 @@ def _costs(runs: Sequence[Run]) -> Iterator[str]:
 
 def _configuration(runs: Sequence[Run]) -> Iterator[str]:
     """What is not the default of the algorithm, or not the same in all runs."""
-    usual = [_defaults(run) for run in runs]
+    labels, usual = naming.labels(runs), [_defaults(run) for run in runs]
     names = dict.fromkeys(name for options in (*(run.options for run in runs), *usual) for name in options)
     rows = []
-    for name in names:
+    for name in [name for name in names if name not in OF_THE_FOLDER]:
         own = [run.options.get(name) for run in runs]
         defaults = [each.get(name) for each in usual]
-        if own != defaults and name != "out":
-            default = ", ".join(dict.fromkeys(map(_shown, defaults)))
-            rows.append([name, *map(_shown, own), default])
+        if own != defaults:
+            there = [name in {**run.options, **each} for run, each in zip(runs, usual, strict=True)]
+            shown = {
+                label: _shown(value) for label, value, has in zip(labels, defaults, there, strict=True) if has
+            }
+            rows.append([name, *map(_shown, own), _together(shown)])
     yield "<h2>Configuration</h2>"
     if rows:
-        yield from html.table(["option", *naming.labels(runs), "default"], rows)
+        yield from html.table(["option", *labels, "default"], rows)
     yield "<p>What is not listed has its default; automatic choices are listed as they were made.</p>"
+
+
+def _together(texts: Mapping[str, str]) -> str:
+    """What runs have, by label: in a word where all have the same."""
+    different = {*texts.values()}
+    return (
+        different.pop()
+        if len(different) == 1
+        else ", ".join(f"{name}: {text}" for name, text in texts.items())
+    )
 
 
 def _defaults(run: Run) -> Mapping[str, Any]:

@@ -44,6 +44,8 @@ def write(folder: Path, recorded, algorithm="fedavg", seeds=(0,), status="finish
             table = {
                 "dataset": "digits",
                 "partition": "iid",
+                "seed": seed if place == part else seeds[0],
+                "seeds": 1 if place == part else len(seeds),
                 **options,
                 "algorithm": {"name": algorithm, **own},
             }

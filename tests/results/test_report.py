@@ -71,12 +71,24 @@ def test_a_report_holds_what_is_to_be_known_of_runs(runs, tmp_path):
         "fedsparsify-global: --client-nesterov has no effect with --client-momentum 0",
         "10 MB 25 MB 35 MB 20 G 20 G 100 %",  # costs
         "10 MB 25 MB 35 MB 10 G 20 G 50 %",
-        "sparsity – 0.95 –, 0.9",
+        "sparsity – 0.95 0.9",
         "rounds 10 10 60",
+        "seed 0 3 0",
+        "seeds 1 2 1",
         "fedjax-sparse run fedavg --note <b>&",
         "1 × cpu",
     ):
         assert words in text, words
+
+
+def test_where_defaults_differ_each_is_its_run_s(tmp_path):
+    folders = [
+        recorded.write(tmp_path / name, [recorded.rows(range(5))], name, cohort_size=5, figures=False)
+        for name in ("fedavg", "dispfl")
+    ]
+    text, _ = read(report.write(folders, tmp_path / "report.html"))
+    assert "cohort_size 5 5 fedavg: 10, dispfl: all" in text
+    assert "figures" not in text.split("Configuration")[1]
 
 
 def test_the_command_says_where_the_report_is(runs, capsys):
