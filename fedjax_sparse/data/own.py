@@ -51,8 +51,11 @@ def arranged(where: str, arrays: Arrays, names: Mapping[str, str]) -> Arrays:
     """
     if "x" in arrays:
         arrays = split(where, arrays)
-    for part in ("train", "test"):
-        x, y = (f"{where}: {names.get(f'{role}_{part}', role)}" for role in "xy")
+    for part, of in {"train": "training", "test": "test"}.items():
+        called = [
+            names.get(f"{role}_{part}", f"{names.get(role, role)} of the {of} examples") for role in "xy"
+        ]
+        x, y = (f"{where}: {name}" for name in called)
         given_x, given_y = arrays[f"x_{part}"], arrays[f"y_{part}"]
         if _is_text(given_x, given_y):
             arrays[f"x_{part}"], arrays[f"y_{part}"] = _int32(x, given_x), _int32(y, given_y)

@@ -96,7 +96,11 @@ def test_the_flags_name_the_columns():
             ROLES,
             "column 'weight' lacks 2 values; allowed: none missing",
         ),
-        ({"weight": [0.5, float("nan"), 2.5, 1.0, 4.5]}, ROLES, "x has 1 values that are NaN or infinite"),
+        (
+            {"weight": [0.5, float("nan"), 2.5, 1.0, 4.5]},
+            ROLES,
+            "x of the training examples has 1 values that are NaN or infinite",
+        ),
         (dict.fromkeys(("age", "member", "weight")), ROLES, "has no column of features"),
         ({"grade": ["low", "low", "low", "low", "best"]}, ROLES, "the label best, which is not among those"),
     ],
