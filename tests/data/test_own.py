@@ -272,13 +272,12 @@ def test_arrays_have_the_names_that_others_give_them(tmp_path, names):
 def test_notes_on_arrays_that_are_split_say_which_part_they_mean(tmp_path):
     path = str(tmp_path / "own.npz")
     np.savez(path, data=np.arange(10.0)[:, None] + 200, target=np.arange(10) % 2)
-    with pytest.warns(UserWarning, match="has values up to") as caught:
+    with (
+        pytest.warns(UserWarning, match="has no test set"),
+        pytest.warns(UserWarning, match="data of the training examples has values up to 208"),
+        pytest.warns(UserWarning, match="data of the test examples has values up to 209"),
+    ):
         load(path)
-    said = [str(one.message).removeprefix(f"{path}: ").partition(",")[0] for one in caught]
-    assert said[1:] == [
-        "data of the training examples has values up to 208",
-        "data of the test examples has values up to 209",
-    ]
 
 
 @pytest.mark.parametrize("names", [("x", "y"), ("X", "y"), ("data", "target"), ("images", "labels")])
