@@ -12,8 +12,10 @@ from fedjax_sparse.cli import reproducing
 from fedjax_sparse.reproduction import charts, fedsparsify
 from fedjax_sparse.reproduction.cases import Settings
 from fedjax_sparse.reproduction.fedsparsify import DENSE, RIVALS, SYSTEM, TENTH
-from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict
+from fedjax_sparse.reproduction.reproducing import Reproduction
+from fedjax_sparse.reproduction.verdicts import Verdict, above, all_of, factor
 from fedjax_sparse.results.reading import ACCURACY
+from fedjax_sparse.results.statistics import ratio
 
 FILES = Path(__file__).parents[1] / "experiments"
 SETTINGS = Settings(
@@ -41,16 +43,17 @@ def picture(results):
 def judge(results):
     """Whether FedSparsify-Global has the accuracy of FedAvg's end, less a point, for fewer bytes and FLOPs."""
     target = results.mean("FedAvg") - 0.01
-    factors = {}
-    for column, unit in COSTS.items():
-        dense, sparse = (
-            results.cost_to_reach(name, target, column) for name in ("FedAvg", "FedSparsify-Global")
+    fewer = {
+        unit: ratio(
+            *(results.costs_to_reach(name, target, column) for name in ("FedAvg", "FedSparsify-Global"))
         )
-        factors[unit] = dense / sparse
-    if any(map(np.isnan, factors.values())):
+        for column, unit in COSTS.items()
+    }
+    if any(np.isnan(by.mean) for by in fewer.values()):
         return Verdict(False, f"not every seed reaches {100 * target:.1f} %, a point below FedAvg's end")
-    said = " and ".join(f"{factor:.2f} times fewer {unit}" for unit, factor in factors.items())
-    return Verdict(min(factors.values()) > 1, f"{100 * target:.1f} % takes {said} than FedAvg")
+    said = " and ".join(f"{factor(by)} fewer {unit}" for unit, by in fewer.items())
+    holds = all_of(above(by, 1) for by in fewer.values())
+    return Verdict(holds, f"{100 * target:.1f} % takes {said} than FedAvg")
 
 
 REPRODUCTION = Reproduction(

@@ -18,9 +18,11 @@ from fedjax_sparse.cli import reproducing
 from fedjax_sparse.reproduction import charts, fedsparsify, inference
 from fedjax_sparse.reproduction.cases import Settings
 from fedjax_sparse.reproduction.fedsparsify import SYSTEM, TENTH
-from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict
+from fedjax_sparse.reproduction.reproducing import Reproduction
+from fedjax_sparse.reproduction.verdicts import Verdict, above, all_of, factor
 from fedjax_sparse.results.drawing import Quantity
 from fedjax_sparse.results.reading import ACCURACY
+from fedjax_sparse.results.statistics import ratio
 
 FILES = Path(__file__).parents[1] / "experiments"
 SETTINGS = Settings(
@@ -92,14 +94,18 @@ def judge(results):
     """Whether the model of FedSparsify-Global at 90 % is smaller and faster than FedAvg's."""
     found = with_models(results)
     smaller, faster = (
-        found.mean("FedAvg", at=TENTH, column=column, last=1)
-        / found.mean("FedSparsify-Global", at=TENTH, column=column, last=1)
+        ratio(
+            *(
+                found.scores(name, at=TENTH, column=column, last=1)
+                for name in ("FedAvg", "FedSparsify-Global")
+            )
+        )
         for column in (FILE, TIME)
     )
-    measured = (
-        f"at 90 % its file is {smaller:.2f} times smaller, and a batch takes {1 / faster:.2f} of the time"
+    return Verdict(
+        all_of([above(smaller, 1), above(faster, 1)]),
+        f"at 90 % its file is {factor(smaller)} smaller, and a batch is predicted {factor(faster)} as fast",
     )
-    return Verdict(bool(smaller > 1 and faster > 1), measured)
 
 
 REPRODUCTION = Reproduction(

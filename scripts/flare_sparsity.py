@@ -9,8 +9,10 @@ from pathlib import Path
 from fedjax_sparse.cli import reproducing
 from fedjax_sparse.reproduction import charts, flare
 from fedjax_sparse.reproduction.cases import Settings, case
-from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict, points_apart
+from fedjax_sparse.reproduction.reproducing import Reproduction
+from fedjax_sparse.reproduction.verdicts import Verdict, beats, points_apart, together
 from fedjax_sparse.results.drawing import Quantity
+from fedjax_sparse.results.statistics import paired
 
 FILES = Path(__file__).parents[1] / "experiments"
 SETTINGS = Settings(
@@ -45,24 +47,17 @@ def picture(results):
 
 
 def judge(results):
-    """At the smallest share: above every rival, and no worse than rivals that send ten times as much.
-
-    Of one share alone the second cannot be said: the claim then fails, or is open.
-    """
+    """At the smallest share: above every rival, and no worse than rivals that send ten times as much."""
     shares = sorted({result.case.at for result in results.found if result.case.at})
-    least = shares[0]
-    ahead = {name: results.difference("FLARE", name, at=least) for name in RIVALS}
-    name, by = min(ahead.items(), key=lambda item: item[1].mean)
-    said = f"with {100 * least:g} % sent, FLARE is {points_apart(by)} its best rival ({name})"
-    said += f" and {points_apart(results.difference('FLARE', 'dense', at=least))} dense training"
+    least, own = shares[0], results.scores("FLARE", at=shares[0])
+    holds, said = beats({name: paired(own, results.scores(name, at=least)) for name in RIVALS})
+    dense = points_apart(results.difference("FLARE", "dense", at=least))
+    parts = [Verdict(holds, f"with {100 * least:g} % sent, FLARE is {said}, and {dense} dense training")]
     if len(shares) == 1:
-        return Verdict(None if by.mean > 0 else False, f"{said}; no other share was run")
-    own = results.mean("FLARE", at=least)
-    rival = max(results.mean(other, at=shares[1]) for other in RIVALS)
-    side = "as good as" if own >= rival else "worse than"
-    return Verdict(
-        bool(by.mean > 0 and own >= rival), f"{said}; it is {side} rivals that send ten times as much"
-    )
+        return together([*parts, Verdict(None, "no other share was run")])
+    more = beats({name: paired(own, results.scores(name, at=shares[1])) for name in RIVALS})
+    said = f"of those that send {shares[1] / least:g} times as much it is {more.measured}"
+    return together([*parts, more._replace(measured=said)])
 
 
 REPRODUCTION = Reproduction(

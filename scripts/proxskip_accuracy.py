@@ -9,7 +9,8 @@ from pathlib import Path
 from fedjax_sparse.cli import reproducing
 from fedjax_sparse.reproduction import charts, proxskip
 from fedjax_sparse.reproduction.cases import Settings
-from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict, points_apart
+from fedjax_sparse.reproduction.reproducing import Reproduction
+from fedjax_sparse.reproduction.verdicts import Verdict, above, all_of, beats, points_apart, together
 from fedjax_sparse.results.drawing import Quantity
 
 FILES = Path(__file__).parents[1] / "experiments"
@@ -36,17 +37,22 @@ def picture(results):
 
 
 def judge(results):
-    """At every sparsity: whether the better of the client variants is above the naive server."""
-    holds, said = True, []
-    for at in sorted({result.case.at for result in results.found if result.case.at}):
-        ahead = {name: results.difference(name, proxskip.NAIVE, at=at) for name in proxskip.CLIENTS}
-        name, by = max(ahead.items(), key=lambda item: item[1].mean)
-        rival = points_apart(results.difference(name, proxskip.FEDAVG, at=at))
-        holds &= by.mean > 0
-        said.append(
-            f"at {100 * at:g} %, {name}: {points_apart(by)} the naive server, {rival} FedAvg so pruned"
-        )
-    return Verdict(bool(holds), "; ".join(said))
+    """At every sparsity: whether the better of the client variants is above all others that prune."""
+    sparsities = sorted({result.case.at for result in results.found if result.case.at})
+    return together(at_sparsity(results, at) for at in sparsities)
+
+
+def at_sparsity(results, at):
+    """The verdict at one sparsity."""
+    best = max(proxskip.CLIENTS, key=lambda name: results.mean(name, at=at))
+    naive, *others = (
+        results.difference(best, name, at=at) for name in (proxskip.NAIVE, proxskip.MODIFIED, proxskip.FEDAVG)
+    )
+    best_of = beats(dict(zip(("the modified server", "FedAvg so pruned"), others, strict=True)))
+    return Verdict(
+        all_of([above(naive), best_of.holds]),
+        f"at {100 * at:g} %, {best}: {points_apart(naive)} the naive server, {best_of.measured}",
+    )
 
 
 REPRODUCTION = Reproduction(

@@ -13,9 +13,11 @@ import numpy as np
 from fedjax_sparse.cli import reproducing
 from fedjax_sparse.reproduction import charts
 from fedjax_sparse.reproduction.cases import Settings, case
-from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict
-from fedjax_sparse.results import tables
+from fedjax_sparse.reproduction.reproducing import Reproduction
+from fedjax_sparse.reproduction.sparsities import reached
+from fedjax_sparse.reproduction.verdicts import Verdict, above, all_of, points_apart
 from fedjax_sparse.results.drawing import Quantity
+from fedjax_sparse.results.statistics import paired
 
 FILES = Path(__file__).parents[1] / "experiments/sparse_proxskip"
 SETTINGS = Settings(FILES / "smoke.toml", FILES / "mnist_cpu.toml", FILES / "cifar10_cnn.toml")
@@ -35,12 +37,6 @@ def cases(scale):
         yield case(RANDPROX, "randprox-l1", options, at=weight, l1=weight, probability=probability)
 
 
-def reached(result):
-    """Mean sparsity of what may be pruned, over the last rounds and seeds."""
-    seeds = result.outcome.seeds.values()
-    return 1 - float(np.mean([tables.late_mean(columns, "density_prunable", 10) for columns in seeds]))
-
-
 def picture(results):
     """Accuracy over the sparsity reached."""
     found = results.placed(reached)
@@ -49,22 +45,27 @@ def picture(results):
 
 def judge(results):
     """Whether pruning by clients, read between its points, is above every run of RandProx as sparse as those."""
-    by_series = results.by_series("")
-    rival, own = (
-        {reached(one): results.mean(name, at=one.case.at) for one in by_series.get(name, [])}
-        for name in (RANDPROX, CLIENTS)
-    )
-    x = sorted(own)
+    own, rivals = ({reached(one): one for one in results.by_series("")[name]} for name in (CLIENTS, RANDPROX))
     ahead = {
-        at: float(np.interp(at, x, [own[place] for place in x])) - accuracy
-        for at, accuracy in rival.items()
-        if x[0] <= at <= x[-1]
+        at: ahead_of(results, rival, own, at) for at, rival in rivals.items() if min(own) <= at <= max(own)
     }
     if not ahead:
-        ended = ", ".join(f"{100 * at:.1f} %" for at in rival)
+        ended = ", ".join(f"{100 * at:.1f} %" for at in rivals)
         return Verdict(None, f"no run of RandProx is as sparse as the pruned ones: {ended}")
-    said = ", ".join(f"{100 * by:.1f} points at {100 * at:.1f} %" for at, by in ahead.items())
-    return Verdict(min(ahead.values()) >= 0, f"pruning by clients is ahead of RandProx by {said} sparsity")
+    said = ", ".join(f"{points_apart(by)} it at {100 * at:.1f} %" for at, by in ahead.items())
+    return Verdict(
+        all_of(map(above, ahead.values())), f"beside RandProx, pruning by clients is {said} sparsity"
+    )
+
+
+def ahead_of(results, rival, own, at):
+    """Accuracy of pruning by clients, read between its runs seed by seed, less that of a run of RandProx."""
+    places = sorted(own)
+    by_seed = [results.scores(CLIENTS, at=own[place].case.at) for place in places]
+    between = {
+        seed: float(np.interp(at, places, [scores[seed] for scores in by_seed])) for seed in by_seed[0]
+    }
+    return paired(between, results.scores(RANDPROX, at=rival.case.at))
 
 
 REPRODUCTION = Reproduction(

@@ -14,10 +14,12 @@ import numpy as np
 from fedjax_sparse.cli import reproducing
 from fedjax_sparse.reproduction import charts, salientgrads
 from fedjax_sparse.reproduction.cases import Settings
-from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict
+from fedjax_sparse.reproduction.reproducing import Reproduction
 from fedjax_sparse.reproduction.salientgrads import named
+from fedjax_sparse.reproduction.verdicts import Verdict, above, factor
 from fedjax_sparse.results.drawing import Quantity
 from fedjax_sparse.results.reading import SECONDS
+from fedjax_sparse.results.statistics import ratio
 
 FILES = Path(__file__).parents[1] / "experiments"
 SETTINGS = Settings(
@@ -35,7 +37,7 @@ SPARSITIES = {"smoke": [0.5], "cpu": [0.5, 0.8, 0.95], "paper": [0.5, 0.8, 0.95]
 SHORT = {"rounds": 2, "eval_every": 2, "local_steps": 1, "seeds": 1}
 SMALLER = {"smoke": {}, "cpu": {"image_shrink": 4}, "paper": {}}  # nor on how large images are
 A_ROUND = "round_seconds"
-PUBLISHED = 2.3  # times, in a deployment: abstract of arXiv 2405.09037
+PUBLISHED = FILES / "published/salientgrads.toml"
 
 
 def cases(scale):
@@ -65,18 +67,20 @@ def picture(results):
 
 
 def judge(results):
-    """Whether a round of the largest network that was run communicates more than 2.3 times faster at any sparsity."""
+    """Whether a round of the largest network communicates as much faster at 50 %, where the published runs are."""
     found = of_a_round(results)
-    largest = max(result.case.at for result in found.found)
-
-    def seconds(name):
-        return found.mean(name, at=largest, column=A_ROUND, last=1)
-
-    faster = {name: seconds("FedAvg") / seconds(name) for name in found.by_series("") if name != "FedAvg"}
-    said = ", ".join(f"{by:.2f} times at {name.split(', ')[1]}" for name, by in faster.items())
+    largest, asked = max(result.case.at for result in found.found), salientgrads.times_faster(PUBLISHED)
+    dense = found.scores("FedAvg", at=largest, column=A_ROUND, last=1)
+    faster = {
+        name: ratio(dense, found.scores(name, at=largest, column=A_ROUND, last=1))
+        for name in found.by_series("")
+        if name != "FedAvg"
+    }
+    said = ", ".join(f"{factor(by)} at {name.split(', ')[1]}" for name, by in faster.items())
     return Verdict(
-        any(by > PUBLISHED for by in faster.values()),
-        f"with {largest:,} parameters a round is faster than FedAvg's {said}; published: over {PUBLISHED:g} times",
+        above(faster[named("SalientGrads", 0.5)], asked),
+        f"with {largest:,} parameters a round is faster than FedAvg's {said}; published: over {asked:g} times, of a "
+        "sparsity that is not named, but all published runs are at 50 %",
     )
 
 

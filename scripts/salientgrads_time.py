@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from fedjax_sparse.cli import reproducing
-from fedjax_sparse.reproduction import charts, salientgrads
+from fedjax_sparse.reproduction import charts, salientgrads, sparsities
 from fedjax_sparse.reproduction.cases import Settings
 from fedjax_sparse.reproduction.reproducing import Reproduction
 from fedjax_sparse.results.drawing import Quantity
@@ -37,9 +37,9 @@ def cases(scale):
 def picture(results):
     """Time and values of the whole run, that of the preparation included."""
     sparsity = Quantity("Sparsity", "%")
-    totals = (SECONDS, "communicated_values")
+    totals, found = (SECONDS, "communicated_values"), sparsities.placed(results)
     return charts.picture(
-        results, [chart for y in totals for chart in charts.sweep(results, sparsity, y, last=1)]
+        found, [chart for y in totals for chart in charts.sweep(found, sparsity, y, last=1)]
     )
 
 

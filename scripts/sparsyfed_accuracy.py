@@ -9,7 +9,8 @@ from pathlib import Path
 from fedjax_sparse.cli import reproducing
 from fedjax_sparse.reproduction import charts
 from fedjax_sparse.reproduction.cases import case, options_of
-from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict, points_apart
+from fedjax_sparse.reproduction.reproducing import Reproduction
+from fedjax_sparse.reproduction.verdicts import Verdict, above, all_of, beats, points_apart, together
 from fedjax_sparse.results.drawing import Quantity
 
 FILES = Path(__file__).parents[1] / "experiments"
@@ -49,14 +50,17 @@ def picture(results):
 
 def judge(results):
     """At 95 %, in every panel: within a point of dense training, and above every rival."""
-    holds, said = True, []
-    for panel in results.panels():
-        below = results.difference("SparsyFed", "dense", panel, HEADLINE)
-        ahead = {name: results.difference("SparsyFed", name, panel, HEADLINE) for name in RIVALS}
-        name, least = min(ahead.items(), key=lambda item: item[1].mean)
-        holds &= below.mean >= -0.01 and least.mean > 0
-        said.append(f"{panel}: {points_apart(below)} dense, {points_apart(least)} its best rival ({name})")
-    return Verdict(bool(holds), "; ".join(said))
+    return together(of_panel(results, panel) for panel in results.panels())
+
+
+def of_panel(results, panel):
+    """The verdict on one panel."""
+    below, *ahead = (results.difference("SparsyFed", name, panel, HEADLINE) for name in ("dense", *RIVALS))
+    rivals = beats(dict(zip(RIVALS, ahead, strict=True)))
+    return Verdict(
+        all_of([above(below, -0.01), rivals.holds]),
+        f"{panel}: {points_apart(below)} dense, {rivals.measured}",
+    )
 
 
 REPRODUCTION = Reproduction(

@@ -12,7 +12,8 @@ from fedjax_sparse.cli import reproducing
 from fedjax_sparse.reproduction import charts
 from fedjax_sparse.reproduction.cases import Settings, case
 from fedjax_sparse.reproduction.charts import Point
-from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict
+from fedjax_sparse.reproduction.reproducing import Reproduction
+from fedjax_sparse.reproduction.verdicts import Verdict
 from fedjax_sparse.results import overlaps
 
 FILES = Path(__file__).parents[1] / "experiments"

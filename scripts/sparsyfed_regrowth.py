@@ -6,10 +6,13 @@ python scripts/sparsyfed_regrowth.py --scale smoke --out runs/smoke
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from fedjax_sparse.cli import reproducing
 from fedjax_sparse.reproduction import charts
 from fedjax_sparse.reproduction.cases import Settings, case
-from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict
+from fedjax_sparse.reproduction.reproducing import Reproduction
+from fedjax_sparse.reproduction.verdicts import Verdict, all_of, times, together
 
 FILES = Path(__file__).parents[1] / "experiments"
 SETTINGS = Settings(
@@ -38,21 +41,21 @@ def picture(results):
 
 
 def judge(results):
-    """The smallest factor, over panels and rivals, in the later half of the rounds."""
-    factors = {}
-    for panel in results.panels():
-        for name in METHODS:
-            last = round(LATE * results.found[0].case.config.training.rounds)
-            factors[name, panel] = results.mean(name, panel, column="regrowth", last=last)
-    ratios = {
-        (name, panel): factors[name, panel] / max(factors["SparsyFed", panel], 1)
-        for name, panel in factors
-        if name != "SparsyFed"
-    }
-    said = "; ".join(
-        f"{panel}: {ratio:.3g} times that of SparsyFed in {name}" for (name, panel), ratio in ratios.items()
+    """Whether every rival regrows 200 times as many weights in the later half of the rounds, in every panel."""
+    return together(of_panel(results, panel) for panel in results.panels())
+
+
+def of_panel(results, panel):
+    """The verdict on one panel."""
+    last = round(LATE * results.found[0].case.config.training.rounds)
+    own, *others = (results.scores(name, panel, column="regrowth", last=last) for name in METHODS)
+    rivals = dict(zip([*METHODS][1:], others, strict=True))
+    means = {name: np.mean([*of.values()]) / max(np.mean([*own.values()]), 1) for name, of in rivals.items()}
+    said = " and ".join(f"{by:.3g} times that of SparsyFed in {name}" for name, by in means.items())
+    return Verdict(
+        all_of(times(of, own, 200) for of in rivals.values()),
+        f"{panel}: regrowth in the later half of the rounds is {said}",
     )
-    return Verdict(bool(min(ratios.values()) >= 100), f"regrowth in the later half of the rounds is, {said}")
 
 
 REPRODUCTION = Reproduction(

@@ -10,7 +10,8 @@
     from fedjax_sparse.cli import reproducing
     from fedjax_sparse.reproduction import charts
     from fedjax_sparse.reproduction.cases import Settings, case
-    from fedjax_sparse.reproduction.reproducing import Reproduction, Verdict, points_apart
+    from fedjax_sparse.reproduction.reproducing import Reproduction
+    from fedjax_sparse.reproduction.verdicts import Verdict, above, points_apart
     from fedjax_sparse.results.drawing import Quantity
 
     FILES = Path(__file__).parents[1] / "experiments"
@@ -28,7 +29,7 @@
 
     def judge(results):
         apart = results.difference("FLARE", "dense", at=...)
-        return Verdict(apart.mean > -0.01, f"FLARE is {points_apart(apart)} dense")
+        return Verdict(above(apart, -0.01), f"FLARE is {points_apart(apart)} dense")
 
     REPRODUCTION = Reproduction(
         "flare_sweep", "FLARE, figure 3: ...", cases, picture, "sparsity 10 times beyond ...", judge,
@@ -54,6 +55,8 @@ writes NAME.png, NAME.pdf and NAME.csv, and ends with the verdict; with `--no-ru
 * **Published numbers** lie in `experiments/published/PAPER.toml`, each with its source and setting; `published` says
   how a table looks. They are matched by panel, series and x. On other data than ours they are shown and not compared;
   in what else the settings differ is said by itself.
-* **Verdicts** are computed from `Results.scores` and `Results.difference`, over seeds. A figure of which a run is
-  missing is drawn, and not judged: `judge` finds a result at every place.
+* **Verdicts** are computed from `Results.scores` and `Results.difference`, over seeds, by `verdicts`: what lies within
+  the 95 % interval of a difference is not decided. A figure of which a run is missing is drawn, and not judged:
+  `judge` finds a result at every place. Methods that are told a bound of their density stand at what they reached
+  (`sparsities`), and are rivals only where that is the sparsity asked for.
 """

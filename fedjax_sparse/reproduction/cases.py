@@ -135,12 +135,12 @@ def tuned(one: Case, winners: Mapping[str, Mapping[str, Any]], searched: Iterabl
 
 
 # Algorithms without --sparsity: what they have in its place.
-_DENSITIES = {"prunefl": "max_density", "sub-fedavg": "target_density"}
+DENSITIES = {"prunefl": "max_density", "sub-fedavg": "target_density"}
 
 
 def pruned(series: str, algorithm: str, options: Mapping[str, Any], sparsity: float, **more: Any) -> Case:
     """A case, see `case`, of an algorithm that is told to reach a sparsity, by whichever of its options says so."""
-    density = _DENSITIES.get(algorithm)
+    density = DENSITIES.get(algorithm)
     told = {"sparsity": sparsity} if density is None else {density: round(1 - sparsity, 9)}
     return case(series, algorithm, options, **told, **more)
 
@@ -200,16 +200,22 @@ class Results(NamedTuple):
         """The results of one panel."""
         return self._replace(found=[result for result in self.found if result.case.panel == panel])
 
+    def costs_to_reach(
+        self, series: str, target: float, column: str, panel: str = "", at: float | None = None
+    ) -> dict[int, float]:
+        """Seed -> a cost at the first evaluation with a test accuracy, NaN where that is not reached."""
+        result = self.of(series, panel, at)
+        seeds = result.outcome.seeds if result else {}
+        return {
+            seed: statistics.cost_to_reach(columns[ACCURACY], columns[column], target, lower_is_better=False)
+            for seed, columns in seeds.items()
+        }
+
     def cost_to_reach(
         self, series: str, target: float, column: str, panel: str = "", at: float | None = None
     ) -> float:
-        """Mean over seeds of a cost at the first evaluation with a test accuracy; NaN unless every seed reaches it."""
-        result = self.of(series, panel, at)
-        seeds = result.outcome.seeds.values() if result else []
-        costs = [
-            statistics.cost_to_reach(columns[ACCURACY], columns[column], target, lower_is_better=False)
-            for columns in seeds
-        ]
+        """Mean over seeds of `costs_to_reach`; NaN unless every seed reaches it."""
+        costs = [*self.costs_to_reach(series, target, column, panel, at).values()]
         return float(np.mean(costs)) if costs else np.nan
 
     def panels(self) -> list[str]:
@@ -224,7 +230,7 @@ class Results(NamedTuple):
                 grouped.setdefault(result.case.series, []).append(result)
         return grouped
 
-    def placed(self, of: Callable[[Result], float]) -> Results:
+    def placed(self, of: Callable[[Result], float | None]) -> Results:
         """The same with each case that has a place standing where its result says, such as at what it measured."""
 
         def one(result: Result) -> Result:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fedjax_sparse.reproduction.cases import Case, Results, case
-from fedjax_sparse.reproduction.reproducing import Verdict, points_apart
+from fedjax_sparse.reproduction.verdicts import Verdict, above, all_of, points_apart, together
 
 DENSE, FLARE, CORRECTION = "dense", "FLARE", "error correction"
 
@@ -35,14 +35,16 @@ def sending(hyper: Mapping[str, Any], percent: float) -> dict[str, Any]:
     return {**hyper, "keep_percent": percent, **slower}
 
 
-def judge(results: Results) -> Verdict:
-    """In every panel: above error correction by more than ten points, and within three of dense training."""
-    holds, said = True, []
-    for panel in results.panels():
-        ahead, below = (results.difference(FLARE, other, panel, last=1) for other in (CORRECTION, DENSE))
-        holds &= ahead.mean > 0.1 and below.mean > -0.03
-        where = f"{panel}: " if panel else ""
-        said.append(
-            f"{where}FLARE ends {points_apart(ahead)} error correction and {points_apart(below)} dense training"
-        )
-    return Verdict(bool(holds), "; ".join(said))
+def judge(results: Results, gap: float = 0.03) -> Verdict:
+    """In every panel: above error correction by more than ten points, and at most so far below dense training."""
+    return together(_of_panel(results, panel, gap) for panel in results.panels())
+
+
+def _of_panel(results: Results, panel: str, gap: float) -> Verdict:
+    ahead, below = (results.difference(FLARE, other, panel) for other in (CORRECTION, DENSE))
+    where = f"{panel}: " if panel else ""
+    return Verdict(
+        all_of([above(ahead, 0.1), above(below, -gap)]),
+        f"{where}FLARE ends {points_apart(ahead)} error correction (asked: 10 above) and {points_apart(below)} "
+        f"dense training (asked: at most {100 * gap:.1f} below)",
+    )

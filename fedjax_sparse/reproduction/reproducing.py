@@ -13,16 +13,9 @@ from fedjax_sparse.reproduction import cases, published
 from fedjax_sparse.reproduction.cases import Case, Results, Scale
 from fedjax_sparse.reproduction.charts import Picture
 from fedjax_sparse.reproduction.published import Beside, Table
+from fedjax_sparse.reproduction.verdicts import Verdict
 from fedjax_sparse.results import drawing
-from fedjax_sparse.results.statistics import Estimate
 from fedjax_sparse.results.tables import write_csv
-
-
-class Verdict(NamedTuple):
-    """Whether a claim holds here, None where the runs cannot say, and what was measured, as a sentence."""
-
-    holds: bool | None
-    measured: str
 
 
 class Reproduction(NamedTuple):
@@ -78,6 +71,7 @@ class Report(NamedTuple):
         settings: In what our runs are set otherwise than the published ones.
         table: The published numbers by themselves; None where there are none.
         missing: Runs that did not finish, and why.
+        seeds: Of the run that has the fewest.
         picture: The PNG.
     """
 
@@ -88,6 +82,7 @@ class Report(NamedTuple):
     settings: Sequence[str]
     table: Table | None
     missing: Sequence[str]
+    seeds: int
     picture: Path
 
     @property
@@ -98,9 +93,12 @@ class Report(NamedTuple):
         claim = f'claim "{self.reproduction.claim}"'
         if self.verdict is None:
             return f"{claim} is not judged here at scale {self.scale}: {len(self.missing)} runs are missing"
-        said = {True: "holds", False: "does not hold", None: "cannot be judged"}[self.verdict.holds]
+        holds, measured = self.verdict
+        seeds = "one seed" if self.seeds == 1 else f"{self.seeds} seeds"
+        said = {True: "holds", False: "does not hold", None: f"is not decided by {seeds}"}[holds]
         caution = " (a check of the programs, no evidence)" if self.scale == "smoke" else ""
-        return f"{claim} {said} here at scale {self.scale}{caution}: {self.verdict.measured}"
+        alone = "; one seed" if self.seeds == 1 and holds is not None else ""
+        return f"{claim} {said} here at scale {self.scale}{caution}: {measured}{alone}"
 
 
 def report(reproduction: Reproduction, scale: Scale, results: Results, out: Path) -> Report:
@@ -133,6 +131,7 @@ def report(reproduction: Reproduction, scale: Scale, results: Results, out: Path
         published.differences(table, results) if table else [],
         table,
         results.missing,
+        min(len(result.outcome.seeds) for result in results.found),
         files[0],
     )
 
@@ -152,10 +151,3 @@ def _write(picture: Picture, rows: Sequence[Beside], file: Path) -> None:
         for point in picture.points
     ]
     write_csv(file, [*header, "published", "published_deviation", "difference"], lines)
-
-
-def points_apart(difference: Estimate, what: str = "points") -> str:
-    """A difference of fractions in words: 1.3 ± 0.4 points above."""
-    margin = f" ± {100 * difference.margin:.1f}" if difference.margin == difference.margin else ""
-    side = "above" if difference.mean >= 0 else "below"
-    return f"{100 * abs(difference.mean):.1f}{margin} {what} {side}"

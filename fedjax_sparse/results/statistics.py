@@ -44,6 +44,11 @@ def paired(values: Mapping[int, float], reference: Mapping[int, float]) -> Estim
     return estimate(values[seed] - reference[seed] for seed in values if seed in reference)
 
 
+def ratio(values: Mapping[int, float], reference: Mapping[int, float]) -> Estimate:
+    """The mean ratio to a reference, which is not zero, over the seeds of both, by seed -> value, with its interval."""
+    return estimate(values[seed] / reference[seed] for seed in values if seed in reference)
+
+
 def cost_to_reach(score: np.ndarray, cost: np.ndarray, target: float, *, lower_is_better: bool) -> float:
     """The cost at the first evaluation at which a score reaches a target; NaN where none does.
 
