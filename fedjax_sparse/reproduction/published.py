@@ -9,7 +9,7 @@ A file holds tables by name:
     tolerance = 3                           # in that unit: what is nearer counts as the same
     note = "what to know before comparing"
 
-    [accuracy.setting]                      # what they were measured in, as options of a run
+    [accuracy.setting]                      # what they were measured in, as options of a run or of its algorithm
     dataset = "cifar10"
     rounds = 700
 
@@ -17,14 +17,17 @@ A file holds tables by name:
     panel = "Dirichlet 0.1"                 # as our figure calls it; may be left out
     series = "SparsyFed"
     x = [0.9, 0.95]
-    y = [75.0, 75.95]
+    y = [75.0, 75.95]                       # nan where the place is known and the number is not
     deviation = [2.8, 3.4]                  # where it is known
     quantity = "best_test_accuracy"         # where it is not the table's
     setting = { alpha = 0.1 }               # beside that of the table
+
+Totals, such as bytes, are compared over as many rounds alone.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,9 +35,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fedjax_sparse import errors
-from fedjax_sparse.config import run_config
-from fedjax_sparse.reproduction.cases import Results
+from fedjax_sparse.config import registry, run_config
+from fedjax_sparse.config.options import declared_options
+from fedjax_sparse.reproduction.cases import Result, Results
 from fedjax_sparse.reproduction.charts import Point
+from fedjax_sparse.results.reading import SECONDS
 
 _OF_TABLE = {
     "source": str,
@@ -54,6 +59,15 @@ _OF_LINE = {
     "setting": dict,
 }
 _UNITS = {"": 1.0, "%": 100.0}
+_TOTALS = (
+    "communicated_values",
+    "communicated_bytes",
+    "uplink_bytes",
+    "downlink_bytes",
+    "flops",
+    "flops_dense",
+    SECONDS,
+)
 
 
 class Line(NamedTuple):
@@ -92,7 +106,7 @@ class Beside(NamedTuple):
         ours: What we measured; None where we did not, at this scale or on these data.
         difference: Ours less the published one; NaN where there is none.
         agrees: Whether the difference is within the tolerance or two deviations; None where there is none.
-        remark: Why there is none.
+        remark: Why there is no answer.
     """
 
     panel: str
@@ -154,11 +168,19 @@ def _line(stated: Mapping[str, Any], setting: Mapping[str, Any], scale: float) -
         )
     own = {**setting, **stated.get("setting", {})}
     for name in own:
-        if name not in run_config.HOMES:
-            errors.unknown_name("option in setting", name, run_config.HOMES)
+        if name not in _options():
+            errors.unknown_name("option in setting", name, _options())
     return Line(
         stated.get("panel", ""), stated["series"], stated["quantity"], x, y / scale, deviation / scale, own
     )
+
+
+@functools.cache
+def _options() -> frozenset[str]:
+    """The names of all options, of runs and of algorithms."""
+    cards = registry.algorithms().values()
+    own = {option.name for card in cards for option in declared_options(card.hyperparameters)}
+    return frozenset(own.union(run_config.HOMES))
 
 
 def _check(stated: Any, kinds: Mapping[str, Any], needed: Sequence[str]) -> None:
@@ -175,22 +197,20 @@ def _check(stated: Any, kinds: Mapping[str, Any], needed: Sequence[str]) -> None
 
 
 def beside(table: Table, points: Sequence[Point], results: Results) -> list[Beside]:
-    """Every published number, with ours at the same place if we have one on the same data."""
+    """Every published number, with ours at the same place if we have one that answers the same question."""
     ours = {(p.panel, p.series, p.quantity, _rounded(p.x)): p for p in points}
     rows = []
     for line in table.lines:
-        runs = results.by_series(line.panel).get(line.series, [])
-        measured_on = {result.case.config.data.dataset for result in runs}
-        elsewhere = (
-            measured_on - {line.setting.get("dataset", *measured_on)} if len(measured_on) == 1 else set()
-        )
+        apart = _apart(line, results.by_series(line.panel).get(line.series, []))
         for x, y, deviation in zip(line.x, line.y, line.deviation, strict=True):
             point = ours.get((line.panel, line.series, line.quantity, _rounded(x)))
             place = (line.panel, line.series, line.quantity, float(x), float(y), float(deviation))
             if point is None:
                 rows.append(Beside(*place, None, np.nan, None, "not run at this scale"))
-            elif elsewhere:
-                rows.append(Beside(*place, None, np.nan, None, f"run on {', '.join(elsewhere)} here"))
+            elif apart:
+                rows.append(Beside(*place, None, np.nan, None, apart))
+            elif np.isnan(y):
+                rows.append(Beside(*place, point, np.nan, None, "no published value"))
             else:
                 difference = point.mean - float(y)
                 within = max(table.tolerance, 2 * np.nan_to_num(deviation))
@@ -198,14 +218,29 @@ def beside(table: Table, points: Sequence[Point], results: Results) -> list[Besi
     return rows
 
 
+def _apart(line: Line, runs: Sequence[Result]) -> str:
+    """Why our runs do not answer the question of a published line: other data, or a total over other rounds."""
+    for config in (result.case.config for result in runs):
+        dataset, rounds = config.data.dataset, config.training.rounds
+        if line.setting.get("dataset", dataset) != dataset:
+            return f"run on {dataset} here"
+        theirs = line.setting.get("rounds", rounds)
+        if line.quantity in _TOTALS and theirs != rounds:
+            return f"a total over {rounds} rounds here, {theirs} there"
+    return ""
+
+
 def differences(table: Table, results: Results) -> list[str]:
-    """In what our runs are set otherwise than the published ones, in words: option, ours, theirs."""
+    """In what our runs are set otherwise than the published ones, in words: option, ours, theirs.
+
+    Of a setting only what is an option of a run's algorithm is asked of it: dense training sends no share of entries.
+    """
     found: dict[str, None] = {}
     for line in table.lines:
         for result in results.by_series(line.panel).get(line.series, []):
             values = run_config.values(result.case.config)
             for name, theirs in line.setting.items():
-                if values[name] != theirs:
+                if values.get(name, theirs) != theirs:
                     found[f"{name.replace('_', ' ')}: {values[name]} here, {theirs} there"] = None
     return [*found]
 

@@ -68,6 +68,32 @@ def test_numbers_on_other_data_are_not_compared(tmp_path):
     assert np.isnan(row.difference)
 
 
+def test_a_place_whose_number_is_not_known_neither_agrees_nor_differs(tmp_path):
+    found = made.results(made.result("sparse", [0.6], at=0.9))
+    points = charts.picture(found, charts.sweep(found, Quantity("Sparsity"))).points
+    row = published.beside(read(tmp_path, TABLE.replace("[60, 50, 10]", "[nan, 50, 10]")), points, found)[0]
+    assert (row.ours, row.agrees, row.remark) == (points[0], None, "no published value")
+
+
+def test_totals_are_compared_over_as_many_rounds_alone(tmp_path):
+    text = TABLE.replace("global_test_accuracy", "communicated_bytes").replace('unit = "%"', "")
+    found = made.results(made.result("sparse", [0.6], at=0.9))
+    points = charts.picture(found, charts.sweep(found, Quantity("Sparsity"), "communicated_bytes")).points
+    row = published.beside(read(tmp_path, text), points, found)[0]
+    assert (row.ours, row.agrees, row.remark) == (None, None, "a total over 20 rounds here, 700 there")
+    same = published.beside(read(tmp_path, text.replace("rounds = 700", "rounds = 20")), points, found)[0]
+    assert same.agrees is False
+
+
+def test_options_of_an_algorithm_are_held_against_the_runs_that_have_them(tmp_path):
+    table = read(tmp_path, TABLE.replace("rounds = 700", "tau = 0.5, keep_percent = 0.001"))
+    found = made.results(
+        made.result("sparse", [0.6], "flare", at=0.9, tau=0.1, keep_percent=0.001),
+        made.result("sparse", [0.6], "fedavg", at=0.99),
+    )
+    assert published.differences(table, found) == ["tau: 0.1 here, 0.5 there"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
