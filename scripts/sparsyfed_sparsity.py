@@ -6,7 +6,10 @@ python scripts/sparsyfed_sparsity.py --scale smoke --out runs/smoke
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from fedjax_sparse.cli import reproducing
+from fedjax_sparse.config import run_config
 from fedjax_sparse.reproduction import charts
 from fedjax_sparse.reproduction.cases import Settings, case
 from fedjax_sparse.reproduction.reproducing import Reproduction
@@ -37,13 +40,21 @@ def cases(scale):
 
 
 def with_sparsity(results):
-    """The results with the zeros among all parameters of the server's model, as a fraction."""
-    return results.with_column("server_sparsity", lambda columns, case: 1 - columns["server_density"])
+    """The results with the zeros among all parameters of the server's model, as a fraction, from round 1 on.
+
+    Before that it is dense: a line from there to the first evaluated round would be none that was measured.
+    """
+    return results.with_column(
+        "server_sparsity",
+        lambda columns, case: np.where(columns["round"] > 0, 1 - columns["server_density"], np.nan),
+    )
 
 
 def picture(results):
-    """Sparsity against rounds."""
-    return charts.picture(results, charts.curves(with_sparsity(results), "round", ["server_sparsity"]))
+    """Sparsity against rounds, and what was asked of the clients."""
+    drawn = charts.curves(with_sparsity(results), "round", ["server_sparsity"])
+    asked = {one.case.panel: run_config.values(one.case.config)["sparsity"] for one in results.found}
+    return charts.picture(results, [chart._replace(target=asked[chart.panel]) for chart in drawn])
 
 
 def judge(results):

@@ -44,13 +44,14 @@ class Point(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """One panel: what it is called, its axes, the column shown, and a line for each series that it has."""
+    """One panel: what it is called, its axes, the column shown, a line for each series, and what all are to become."""
 
     panel: str
     x: Quantity
     y: Quantity
     quantity: str
     lines: Mapping[str, Curve]
+    target: float | None = None
 
 
 class Picture(NamedTuple):
@@ -182,7 +183,7 @@ def picture(results: Results, charts: Sequence[Chart]) -> Picture:
             chart.x,
             chart.y,
             [chart.lines.get(name, absent) for name in names],
-            [None] * len(names),
+            [chart.target] * len(names),
             chart.panel,
         )
         for chart in charts

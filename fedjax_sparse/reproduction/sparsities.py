@@ -19,8 +19,10 @@ def reached(result: Result) -> float:
 
 
 def placed(results: Results) -> Results:
-    """The results with those at what they reached that were told a bound, as PruneFL and Sub-FedAvg are."""
-    return results.placed(lambda one: reached(one) if one.case.config.algorithm in DENSITIES else one.case.at)
+    """The results with those at what they reached that were told a bound, as PruneFL and Sub-FedAvg are: to 0.1 %."""
+    return results.placed(
+        lambda one: round(reached(one), 3) if one.case.config.algorithm in DENSITIES else one.case.at
+    )
 
 
 def elsewhere(results: Results, series: Iterable[str], panel: str, at: float) -> dict[str, float]:

@@ -105,7 +105,7 @@ def draw(panels: Sequence[Panel], names: Sequence[str], title: str) -> Figure:
     keys, names = [Line2D([], [], **_look(number)) for number in drawn], [names[number] for number in drawn]
     if any(target is not None for panel in panels for target in panel.targets):
         keys.append(Line2D([], [], color="#666666", **TARGET))
-        names = [*names, "target: 1 − sparsity"]
+        names = [*names, "target, by the sparsity asked for"]
     width = 5.2 * columns + 0.4
     abreast = min(max(int(width / (0.75 + 0.075 * max(map(len, names)))), 1), 3, len(names))
     figure = new_figure(width, 3.2 * rows + 0.3 + 0.2 * max(-(-len(names) // abreast), 2))

@@ -233,7 +233,10 @@ def test_densities_start_at_zero_and_rounds_have_ticks_where_they_were_evaluated
     assert density.get_xlim() == loss.get_xlim()
     assert [np.asarray(line.get_ydata()).tolist() for line in density.lines[1:]] == [[0.1, 0.1]]
     assert len(loss.lines) == 1
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "target: 1 − sparsity"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "one",
+        "target, by the sparsity asked for",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from fedjax_sparse.results import overlaps
 from fedjax_sparse.results.comparison_table import Outcome
 from fedjax_sparse.results.figures import QUANTITIES
 from fedjax_sparse.results.overlaps import HeatMap
-from fedjax_sparse.results.reading import Run
+from fedjax_sparse.results.reading import ACCURACY, Run
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 MASKS = np.full((2, 2), 0.5)  # how far those of two rounds agree
@@ -104,6 +104,42 @@ def test_what_is_judged_by_differences_has_several_seeds_at_the_papers_scale():
     several = {name: {one.config.run.seeds for one in ALL[name].cases("paper")} for name in ALL}
     alone = {"sparsyfed_masks", "salientgrads_networks"}  # a file of masks a seed; times that no seed changes
     assert all(min(several[name]) >= 3 for name in {*ALL} - alone)
+
+
+def test_sparsity_is_drawn_from_the_first_round_on_below_what_was_asked_for(monkeypatch):
+    picture = ALL["sparsyfed_sparsity"].picture(recorded("sparsyfed_sparsity", "cpu", monkeypatch))
+    assert min(point.x for point in picture.points) > 0
+    (axes,) = picture.draw().axes
+    assert [0.95, 0.95] in [[*line.get_ydata()] for line in axes.lines]
+
+
+def test_a_mean_that_fills_up_is_told_from_one_that_stays_as_sparse(monkeypatch):
+    one, found = ALL["sparsyfed_sparsity"], recorded("sparsyfed_sparsity", "cpu", monkeypatch)
+
+    def judged(**densities):
+        def server(columns, case):
+            return np.full(len(columns["round"]), densities[case.config.algorithm.split("-")[0]])
+
+        clients = found.with_column("density", lambda columns, case: np.full(len(columns["round"]), 0.056))
+        return one.judge(clients.with_column("server_density", server)).holds
+
+    assert judged(sparsyfed=0.056, topk=0.08, zerofl=0.26) is True
+    assert judged(sparsyfed=0.056, topk=0.061, zerofl=0.26) is False
+    assert judged(sparsyfed=0.08, topk=0.09, zerofl=0.26) is False
+
+
+def test_flare_is_held_against_the_published_gap_at_the_last_round_that_is_in_both(monkeypatch):
+    one, found = ALL["flare_accuracy"], recorded("flare_accuracy", "cpu", monkeypatch)
+
+    def judged(**accuracies):
+        def of(columns, case):
+            return np.full(len(columns["round"]), accuracies[case.config.algorithm.split("-")[0]])
+
+        return one.judge(found.with_column(ACCURACY, of)).holds
+
+    assert judged(fedavg=0.7, flare=0.6, error=0.2) is True  # 10.9 points at round 100
+    assert judged(fedavg=0.72, flare=0.6, error=0.2) is False
+    assert judged(fedavg=0.7, flare=0.6, error=0.55) is False
 
 
 def test_masks_are_drawn_and_judged_by_how_far_late_ones_agree(monkeypatch):
