@@ -51,7 +51,8 @@ class RunConfig:
         algorithm: Name in the registry, or `module:factory` of one from outside.
         hyper: The algorithm's own hyper-parameters.
 
-    The other fields are the sections, in the order in which `--help` shows them.
+    The other fields are the sections, in the order in which `--help` shows them. Where the number of clients is known,
+    an automatic cohort is a number, too.
 
     Raises:
         UsageError: values of different sections do not fit together.
@@ -69,6 +70,9 @@ class RunConfig:
     records: Records = Records()
 
     def __post_init__(self) -> None:
+        if self.cohorts.cohort_size == "auto" and self.partition.clients != "auto":
+            places = self.cohorts.places(self.partition.clients)
+            object.__setattr__(self, "cohorts", dataclasses.replace(self.cohorts, cohort_size=places))
         check(self)
 
 

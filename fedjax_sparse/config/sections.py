@@ -31,7 +31,7 @@ SEED = Range(low=0, high=MAX_SEED)
 # A run holds a rate for each round, and the order of every local pass.
 ROUNDS, LOCAL_EPOCHS, LOCAL_STEPS = Range(1, 10**6), Range(1, 10**5), Range(1, 10**6)
 CLIENTS, SEEDS = Range(1, 10**7), Range(1, 10**4)
-USUAL_CLIENTS = 20
+USUAL_CLIENTS, USUAL_COHORT = 20, 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,8 +136,10 @@ class Cohorts(Options):
         UsageError: a value, or a combination of values, is not allowed.
     """
 
-    cohort_size: int | Literal["all"] = option(
-        10, "clients invited to a round, C, or all", allowed=AT_LEAST_ONE
+    cohort_size: int | Literal["all", "auto"] = option(
+        "auto",
+        f"clients invited to a round, C, or all; auto: {USUAL_COHORT}, or all where there are fewer",
+        allowed=AT_LEAST_ONE,
     )
     participation: str = option(
         "uniform", "how a cohort is drawn: uniform, weighted, bernoulli, or K-of-N such as 7-of-10"
@@ -147,6 +149,8 @@ class Cohorts(Options):
 
     def places(self, clients: int) -> int:
         """C as a number, in a population of so many clients."""
+        if self.cohort_size == "auto":
+            return min(USUAL_COHORT, clients)
         return clients if self.cohort_size == "all" else self.cohort_size
 
 

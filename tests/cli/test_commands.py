@@ -165,7 +165,7 @@ def test_every_command_has_help(command, capsys):
         ("run fedavg --chunk many", "--chunk = 'many' is not valid; allowed: int | auto"),
         ("run fedavg --weighting examle", "unknown --weighting 'examle'; did you mean 'examples'?"),
         ("run fedavg --model mpl", "unknown --model 'mpl'; did you mean 'mlp'?"),
-        ("run fedavg --clients 5", "--cohort-size = 10 is more than --clients = 5"),
+        ("run fedavg --clients 5 --cohort-size 10", "--cohort-size = 10 is more than --clients = 5"),
         ("run fedavg --local-epochs 2 --local-steps 3", "--local-epochs = 2 and --local-steps = 3 exclude"),
         ("run --config none.toml", "cannot read none.toml: No such file or directory"),
         ("run --config", "name an algorithm: "),

@@ -106,6 +106,12 @@ def test_some_options_of_several_sections_can_be_changed():
     assert after == configure("fedavg", rounds=7, chunk=1, devices=2, out="there")
 
 
+def test_a_cohort_that_nobody_states_is_ten_clients_or_all_where_there_are_fewer():
+    stated = ({}, {"clients": 5}, {"partition": "natural"}, {"partition": "natural", "clients": 6})
+    chosen = [run_config.configure("fedavg", **values).cohorts.cohort_size for values in stated]
+    assert chosen == [10, 5, "auto", 6]  # the clients of a natural partition are counted when data are loaded
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -115,7 +121,7 @@ def test_some_options_of_several_sections_can_be_changed():
         ({"rounds": "7"}, r"--rounds = '7' is not valid; allowed: int"),
         ({"rounds": 0}, r"--rounds = 0 is out of range; allowed: \[1, 1000000\]"),
         ({"cohort_size": 21}, r"--cohort-size = 21 is more than --clients = 20; allowed: 1 to 20, or all"),
-        ({"cohort_size": "some"}, r"--cohort-size = 'some' is not valid; allowed: int | all"),
+        ({"cohort_size": "some"}, r"--cohort-size = 'some' is not valid; allowed: int | all | auto"),
         (
             {"local_epochs": 2, "local_steps": 3},
             r"--local-epochs = 2 and --local-steps = 3 exclude each other",

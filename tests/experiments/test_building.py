@@ -117,6 +117,13 @@ def test_a_platform_that_is_not_there_is_named(monkeypatch, error):
         chosen("digits")
 
 
+def test_few_owners_are_a_cohort_which_is_recorded(tmp_path):
+    x, y, owners = np.eye(12), np.arange(12) % 2, np.arange(12) // 2
+    np.savez(tmp_path / "own.npz", x_train=x, y_train=y, x_test=x, y_test=y, client_train=owners)
+    made = build(configure("fedavg", dataset=str(tmp_path / "own.npz"), partition="natural"))
+    assert made.config.cohorts.cohort_size == made.setting.federation.cohort_size == 6
+
+
 def test_a_natural_partition_has_all_owners_unless_fewer_are_asked_for():
     flags = {"dataset": "synthetic/linear", "partition": "natural", "cohort_size": 2}
     assert build(configure("fedavg", **flags)).config.partition.clients == 10
