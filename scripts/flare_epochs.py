@@ -26,7 +26,17 @@ BY_EPOCHS, BY_CLIENTS = "local epochs", "available clients"
 
 
 def cases(scale):
-    """Sweeps: over local epochs with all clients, at each share; over available clients with one epoch."""
+    """Sweeps: over local epochs with all clients, at each share; over available clients with one epoch.
+
+    The smoke scale compiles all three methods for the first of them alone.
+    """
+    for one in every_case(scale):
+        if scale != "smoke" or one.panel == BY_EPOCHS or one.series == flare.FLARE:
+            yield one
+
+
+def every_case(scale):
+    """Those of all methods."""
     options, own = SETTINGS.options(scale), SETTINGS.hyper(scale)
     everyone = options["clients"]
     for percent, epochs in EPOCHS[scale].items():

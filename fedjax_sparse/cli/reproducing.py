@@ -11,12 +11,12 @@ from pathlib import Path
 from fedjax_sparse import errors
 from fedjax_sparse.cli.common import at_the_door, introduced
 from fedjax_sparse.config.run_config import changed
+from fedjax_sparse.devices import quick_compilation
 from fedjax_sparse.reproduction import cases, page, reproducing
 from fedjax_sparse.reproduction.cases import SCALES, Case
 from fedjax_sparse.reproduction.reproducing import Report, Reproduction
 
 RUNS = "runs"  # the folder in DIR that all figures share
-QUICK_COMPILATION = "--xla_backend_optimization_level=0"  # of programs that run for microseconds
 
 
 def main(*reproductions: Reproduction, about: str | None = None, args: Sequence[str] | None = None) -> int:
@@ -56,7 +56,7 @@ def _main(reproductions: Sequence[Reproduction], about: str | None, args: Sequen
     configs = cases.distinct(case for some in asked.values() for case in some)
     _make(out / RUNS)
     if given.scale == "smoke":  # read when JAX is imported
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quick_compilation.FLAGS}"
     command = ["python", *sys.argv] if args is None else ["reproduce", *args]
     with introduced(f"{len(reproductions)} figures of {len(configs)} runs at scale {given.scale}"):
         from fedjax_sparse.experiments import several
