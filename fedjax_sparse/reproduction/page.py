@@ -39,6 +39,7 @@ def _section(report: Report) -> Iterator[str]:
     yield f'<section id="{name}"><h2>{escape(title)}</h2>'
     yield html.picture(report.picture.read_bytes(), report.picture.name, title)
     yield f"<p>{escape(report.last_line)}.</p>"
+    yield f"<p>{escape(_rates(report))}</p>"
     for line in report.missing:
         yield f"<p><strong>Missing:</strong> {escape(line)}</p>"
     if report.table:
@@ -46,6 +47,13 @@ def _section(report: Report) -> Iterator[str]:
     else:
         yield "<p>No published numbers are known.</p>"
     yield f'<p>Numbers: <a href="{name}.csv">{name}.csv</a>; <a href="{name}.pdf">{name}.pdf</a></p></section>'
+
+
+def _rates(report: Report) -> str:
+    winners = report.reproduction.tuned.get(report.scale)
+    if winners is None:
+        return "No rate was tuned: all methods have that of the settings."
+    return f"Every method has the rate that won a sweep of the same values for all ({winners.name})."
 
 
 def _beside(report: Report, table: Table) -> Iterator[str]:

@@ -72,8 +72,12 @@ def test_the_page_shows_what_agrees_what_does_not_and_why(report, tmp_path):
         "claim &quot;sparse is best&quot; is not judged here at scale cpu: 1 runs are missing.",
         "another: nothing was recorded",
         "other: no data",
+        "No rate was tuned: all methods have that of the settings.",
     ):
         assert words in text, words
+    tuned = report.reproduction._replace(tuned={"cpu": tmp_path / "winners.toml"})
+    text = page.write([part._replace(reproduction=tuned)], [], tmp_path / "index.html").read_text()
+    assert "the rate that won a sweep of the same values for all (winners.toml)" in text
 
 
 def test_a_claim_is_not_judged_for_want_of_runs(report, tmp_path):
