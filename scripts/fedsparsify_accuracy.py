@@ -9,12 +9,15 @@ import sys
 from itertools import product
 from pathlib import Path
 
+import numpy as np
+
 from fedjax_sparse.cli import reproducing
 from fedjax_sparse.reproduction import charts, fedsparsify, sparsities
 from fedjax_sparse.reproduction.cases import Settings
 from fedjax_sparse.reproduction.fedsparsify import DENSE, RIVALS, SYSTEM, TENTH
 from fedjax_sparse.reproduction.reproducing import Reproduction
 from fedjax_sparse.reproduction.verdicts import Verdict, beats, together
+from fedjax_sparse.results import tables
 from fedjax_sparse.results.drawing import Quantity
 
 FILES = Path(__file__).parents[1] / "experiments"
@@ -39,6 +42,12 @@ DOMAINS = {  # classes of a client where clients differ, and what runs state
     "Fashion-MNIST": (2, {}),
     "CIFAR-10": (5, {"scaling": "standard", **CIFAR_10}),
     "CIFAR-100": (50, {"scaling": "standard", **CIFAR_100}),
+}
+PARAMETERS = {  # of each model
+    "mlp:hidden=16": 1_210,
+    "mlp": 118_282,
+    "cifar_cnn": 1_609_930,
+    "vgg16:init=glorot": 14_774_436,
 }
 
 
@@ -68,10 +77,19 @@ def cases(scale):
             yield from fedsparsify.sparse(options, sparsity, names, panel, at=sparsity)
 
 
+def nonzero(result):
+    """How many parameters are not zero, over the last rounds and seeds."""
+    seeds = result.outcome.seeds.values()
+    density = float(np.mean([tables.late_mean(columns, "density") for columns in seeds]))
+    return round(density * PARAMETERS[result.case.config.data.model])
+
+
 def picture(results):
-    """A panel for each data set and partition."""
-    found = sparsities.placed(results)
-    return charts.picture(found, charts.sweep(found, Quantity("Sparsity", "%")))
+    """A panel for each data set and partition, over sparsity, and one over the parameters that are left."""
+    found, left = sparsities.placed(results), results.placed(nonzero)
+    by_sparsity = charts.sweep(found, Quantity("Sparsity", "%"))
+    by_size = charts.sweep(left, Quantity("Parameters that are not zero", "values", "log"))
+    return charts.picture(found, [*by_sparsity, *by_size])
 
 
 def judge(results):

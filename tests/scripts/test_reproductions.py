@@ -169,6 +169,13 @@ def test_values_to_the_clients_are_counted_in_those_of_sparsyfed_and_rounds_to_n
     assert (of["SparsyFed", "downlink_times"], of["SparsyFed", "rounds_to_99"]) == (1, 100)
 
 
+def test_accuracy_of_fedsparsify_also_stands_over_the_parameters_that_are_left():
+    one = ALL["fedsparsify_accuracy"]
+    found = Results([made_up(case, [*QUANTITIES]) for case in one.cases("smoke")], [])
+    over = [p.x for p in one.picture(found).points if p.series == "FedSparsify-Global"]
+    assert over == [0.9, round(1210 * (0.1 + 0.01 * 18) * (1 + 3.5 / 6))]
+
+
 def never(*_args, **_more):
     raise AssertionError("nothing is left to be run")
 
