@@ -86,18 +86,37 @@ def _rows(cohort: Cohort, client_states: PyTree, extra: int) -> _Rows:
 
 
 def _for_one_client(work: Work, shared: Any, pool: PyTree, key: jax.Array) -> Callable:
-    """`work` for one row of the cohort, with what an absent client would have contributed removed."""
+    """`work` for one row of the cohort; an absent client sends zeros and keeps its state."""
 
     def one_client(row: _Rows):
         client_state, *fields = row
         client = Client(*fields, pool=pool)
-        sent, new_state, log = work(shared, client_state, client, jax.random.fold_in(key, client.id))
-        present = client.weight > 0
-        nothing = trees.zeros_like((sent, log))
-        sent, log = trees.where(present, (sent, log), nothing)
-        return sent, trees.where(present, new_state, client_state), log
+        arguments = shared, client_state, client, jax.random.fold_in(key, client.id)
+        if_present = _branched if jax.tree.leaves(client_state) else _selected
+        return if_present(work, client.weight > 0, client_state, arguments)
 
     return one_client
+
+
+def _selected(work: Callable, present: jax.Array, client_state: PyTree, arguments: tuple) -> tuple:
+    """Works, and selects what comes of it: without states, that is fused with the sum over clients."""
+    sent, new_state, log = work(*arguments)
+    sent, log = trees.where(present, (sent, log), trees.zeros_like((sent, log)))
+    return sent, trees.where(present, new_state, client_state), log
+
+
+def _branched(work: Callable, present: jax.Array, client_state: PyTree, arguments: tuple) -> tuple:
+    """Works in a branch, which reads the client's state once, when it is entered.
+
+    Read again after the training, from among the states that are about to be replaced where they stand, it makes
+    XLA copy those of all clients for each client.
+    """
+    run, (sent, _, log) = traced(work, *arguments)
+
+    def stays(*_):
+        return trees.zeros_like(sent), client_state, trees.zeros_like(log)
+
+    return jax.lax.cond(present, run, stays, *arguments)
 
 
 def _in_chunks(one_client: Callable, rows: _Rows, width: int) -> tuple[PyTree, PyTree, PyTree]:
