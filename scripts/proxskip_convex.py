@@ -48,7 +48,8 @@ def cases(scale):
 
 def with_gap(results):
     """The results with f - f*, whose f* each data set has its own."""
-    minima = {r.case.panel: convex.minimum(r.case.config) for r in results.found}
+    problems = {r.case.panel: r.case.config for r in results.found}
+    minima = {panel: convex.minimum(config) for panel, config in problems.items()}
     return results.with_column(
         GAP, lambda columns, case: np.maximum(columns["objective"] - minima[case.panel], SMALLEST)
     )
