@@ -195,7 +195,7 @@ def open_run(out: Path) -> tuple[dict[str, Any], list[RunFolder]]:
     Raises:
         UsageError: The configuration, the manifest or the folder of a seed is missing or cannot be read.
     """
-    if runs_in(out):
+    if not (out / CONFIG).is_file() and runs_in(out):
         raise no_run(out, f"it has no {CONFIG}")
     config = read_toml(out / CONFIG)
     seeds = RunFolder(out).manifest().get("seeds")
