@@ -2,10 +2,10 @@
 
     python scripts/flare_networks.py --scale smoke --out runs/smoke
 
-At the cpu scale the CNN sees a third of the images. The GRU is an eighth as wide and makes 10 steps a round, at a rate of
-1, for in 600 steps at the published one it learns nothing but the most frequent character; it sends ten times the share,
-0.01 %, a dozen entries. There is no VGG, of which a round takes minutes there. Smoke has the perceptron of FLARE's other
-figures.
+At the cpu scale the CNN sees a third of the images. The GRU is an eighth as wide and makes 10 steps a round, at a rate
+of 1, for in 600 steps at the published one it learns nothing but the most frequent character; it sends ten times the
+share, 0.01 %, a dozen entries. There is no VGG, of which a round takes minutes there. Smoke has the perceptron of
+FLARE's other figures.
 """
 
 import sys
