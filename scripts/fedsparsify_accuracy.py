@@ -9,15 +9,12 @@ import sys
 from itertools import product
 from pathlib import Path
 
-import numpy as np
-
 from fedjax_sparse.cli import reproducing
 from fedjax_sparse.reproduction import charts, fedsparsify, sparsities
 from fedjax_sparse.reproduction.cases import Settings
 from fedjax_sparse.reproduction.fedsparsify import DENSE, RIVALS, SYSTEM, TENTH
 from fedjax_sparse.reproduction.reproducing import Reproduction
 from fedjax_sparse.reproduction.verdicts import Verdict, beats, together
-from fedjax_sparse.results import tables
 from fedjax_sparse.results.drawing import Quantity
 
 FILES = Path(__file__).parents[1] / "experiments"
@@ -79,9 +76,7 @@ def cases(scale):
 
 def nonzero(result):
     """How many parameters are not zero, over the last rounds and seeds."""
-    seeds = result.outcome.seeds.values()
-    density = float(np.mean([tables.late_mean(columns, "density") for columns in seeds]))
-    return round(density * PARAMETERS[result.case.config.data.model])
+    return round(sparsities.late_density(result, "density") * PARAMETERS[result.case.config.data.model])
 
 
 def picture(results):

@@ -39,7 +39,7 @@ SMALLER = {  # what the cpu scale changes
         "eval_every": 10,
     },
 }
-SENT = {GRU: 0.01}  # in percent, where the cpu scale changes it
+SENT = {CNN: 0.001, GRU: 0.01}  # in percent, at the cpu scale
 
 
 def cases(scale):
@@ -48,7 +48,7 @@ def cases(scale):
         settings = Settings(*[FILES / f"{name}.toml"] * 3)
         options, hyper, smaller = settings.options(scale), settings.hyper(scale), {}
         if scale == "cpu":
-            smaller, hyper = SMALLER[panel], hyper | {"keep_percent": SENT.get(panel, hyper["keep_percent"])}
+            smaller, hyper = SMALLER[panel], flare.sending(hyper, SENT[panel])
         yield from flare.three(options, hyper, panel=panel, **smaller)
 
 

@@ -99,10 +99,10 @@ def _for_one_client(work: Work, shared: Any, pool: PyTree, key: jax.Array) -> Ca
 
 
 def _selected(work: Callable, present: jax.Array, client_state: PyTree, arguments: tuple) -> tuple:
-    """Works, and selects what comes of it: without states, that is fused with the sum over clients."""
-    sent, new_state, log = work(*arguments)
+    """Works without a state, and selects what comes of it: that is fused with the sum over clients."""
+    sent, _, log = work(*arguments)
     sent, log = trees.where(present, (sent, log), trees.zeros_like((sent, log)))
-    return sent, trees.where(present, new_state, client_state), log
+    return sent, client_state, log
 
 
 def _branched(work: Callable, present: jax.Array, client_state: PyTree, arguments: tuple) -> tuple:

@@ -14,8 +14,13 @@ NEAR = 0.01  # of a sparsity: as far from it a run counts as having come to it
 
 def reached(result: Result) -> float:
     """Mean sparsity of what may be pruned, over the last rounds and seeds."""
+    return 1 - late_density(result, "density_prunable")
+
+
+def late_density(result: Result, column: str) -> float:
+    """Mean of a density over the last rounds and seeds."""
     seeds = result.outcome.seeds.values()
-    return 1 - float(np.mean([tables.late_mean(columns, "density_prunable", 10) for columns in seeds]))
+    return float(np.mean([tables.late_mean(columns, column) for columns in seeds]))
 
 
 def placed(results: Results) -> Results:
